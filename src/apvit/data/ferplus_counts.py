@@ -1,0 +1,107 @@
+"""The published counts of FER+, and what a difference from them probably means.
+
+All were computed from the official tables; 25,045 / 3,191 / 3,137, Microsoft's majority rule on label.csv, are also
+the sizes of RAN's published lists (kaiwang960112/Challenge-condition-FER-dataset).
+"""
+
+from __future__ import annotations
+
+from apvit.data.votes import LABELS
+
+SPLITS = ("train", "valid", "test")
+
+FACES = {
+    "label.csv": (28558, 3579, 3573),
+    # Named rows; four names stand twice, in train three times and in test once.
+    "fer2013new.csv": (28561, 3579, 3574),
+}
+"""Annotated faces of train, valid and test, by vote source."""
+UNNAMED = (148, 10, 15)
+"""Rows of fer2013new.csv without an image name."""
+_FER2013 = (28709, 3589, 3589)
+
+PER_CLASS = {
+    ("label.csv", "majority"): (
+        (8733, 7284, 3136, 3022, 2098, 116, 536, 120),
+        (1180, 862, 411, 348, 289, 25, 60, 16),
+        (1083, 892, 394, 382, 269, 16, 86, 15),
+    ),
+    ("fer2013new.csv", "majority"): (
+        (8740, 7287, 3149, 3014, 2100, 119, 532, 119),
+        (1182, 865, 415, 351, 287, 24, 62, 13),
+        (1090, 893, 396, 384, 273, 18, 83, 16),
+    ),
+    ("label.csv", "argmax8"): (
+        (10377, 7537, 3583, 3559, 2476, 195, 659, 170),
+        (1341, 899, 461, 419, 326, 34, 72, 27),
+        (1274, 929, 450, 449, 322, 21, 98, 30),
+    ),
+}
+"""Labelled faces of each split per class, in the order of the label space `ferplus`, by vote source and protocol."""
+
+LABELLED = {key: tuple(map(sum, splits)) for key, splits in PER_CLASS.items()} | {
+    ("fer2013new.csv", "argmax8"): (28559, 3579, 3573),
+    ("label.csv", "argmax10"): (28385, 3555, 3545),
+    ("label.csv", "unique-argmax8"): (27193, 3435, 3404),
+    ("label.csv", "crossentropy"): (27947, 3508, 3507),
+    ("label.csv", "probability"): (27947, 3508, 3507),
+    ("label.csv", "multi-target"): (27667, 3472, 3466),
+}
+"""Labelled faces of each split; for the training-only protocols as if they were applied to validation and test."""
+
+
+def published_classes(vote_source: str, protocol: str, split: str) -> tuple[int, ...] | None:
+    """Published labelled faces per class, where they are known."""
+    splits = PER_CLASS.get((vote_source, protocol))
+    return None if splits is None else splits[SPLITS.index(split)]
+
+
+def published_labelled(vote_source: str, protocol: str, split: str) -> int | None:
+    """Published number of labelled faces, where it is known."""
+    splits = LABELLED.get((vote_source, protocol))
+    return None if splits is None else splits[SPLITS.index(split)]
+
+
+def compare_counts(
+    split: str, faces: int, per_class: tuple[int, ...], *, vote_source: str, protocol: str, unnamed: int | None = None
+) -> list[str]:
+    """One sentence per count of `split` that differs from the published one, with its likely cause.
+
+    faces: annotated faces. per_class: labelled ones in the order of the label space. unnamed: rows of fer2013new.csv
+    without an image name, where that file was read.
+    """
+    labelled = sum(per_class)
+    differing = []
+    expected_faces = FACES[vote_source][SPLITS.index(split)]
+    expected_labelled = published_labelled(vote_source, protocol, split)
+    if faces != expected_faces:
+        differing.append(f"{faces:,} annotated faces instead of {expected_faces:,}")
+    if unnamed is not None and unnamed != UNNAMED[SPLITS.index(split)]:
+        differing.append(f"{unnamed:,} rows without an image name instead of {UNNAMED[SPLITS.index(split)]:,}")
+    if expected_labelled is not None and labelled != expected_labelled:
+        differing.append(f"{labelled:,} labelled by {protocol} on {vote_source} instead of {expected_labelled:,}")
+    expected = published_classes(vote_source, protocol, split)
+    if expected is not None:
+        classes = zip(LABELS.expressions, per_class, expected, strict=True)
+        differing += [f"{count:,} {name} instead of {theirs:,}" for name, count, theirs in classes if count != theirs]
+    if not differing:
+        return []
+    cause = _likely_cause(split, faces, labelled, vote_source)
+    return [f"{split} differs from the published counts ({cause}): {', '.join(differing)}"]
+
+
+def _likely_cause(split: str, faces: int, labelled: int, vote_source: str) -> str:
+    index = SPLITS.index(split)
+    expected = FACES[vote_source][index]
+    for (source, protocol), counts in LABELLED.items():
+        if labelled == counts[index]:
+            return f"the labelled faces are those of {protocol} on {source}"
+    if faces == _FER2013[index]:
+        return "these are all rows of FER2013, also those that FER+ gives no image name"
+    if faces == FACES[vote_source][0] + FACES[vote_source][1]:
+        return "train and validation seem to be merged"
+    if faces < expected:
+        return "lines are missing: the copy is incomplete or was filtered"
+    if faces > expected:
+        return "lines were added"
+    return "votes were changed"

@@ -1,0 +1,115 @@
+"""What a prepared dataset consists of before it is written: faces, and what their split is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from apvit.data.errors import DataError
+from apvit.expressions import LabelSpace, LabelSpaceError
+
+FORMAT = 1
+
+Progress = Callable[[int, int], None]
+"""Called with the number of faces done and their total."""
+
+
+@dataclass(frozen=True)
+class SplitMetadata:
+    """What a prepared split is: everything needed to interpret its columns and to repeat its making."""
+
+    dataset: str
+    """Name that `apvit data prepare` knows it by, such as `ferplus`."""
+    split: str
+    """`train`, `valid` or `test`."""
+    labels: LabelSpace
+    """Meaning of the column `label`."""
+    protocol: str | None = None
+    """The rule that turned annotations into labels, where the dataset has several."""
+    vote_source: str | None = None
+    """The file whose votes these are."""
+    vote_names: tuple[str, ...] | None = None
+    """Meaning of the columns of `votes`; the label space's expressions come first, in its order."""
+    alignment: str | None = None
+    """Alignment template whose framing the faces have."""
+    counts: dict[str, Any] = field(default_factory=dict)
+    """`rows`, `labelled`, and `per_class` {expression: labelled rows}."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of what was read, by name."""
+    leaks: dict[str, Any] = field(default_factory=dict)
+    """Faces of this split that stand in others too, as the source has them, and what dropping them left: `before`,
+    `after` and `also_in_<split>` are {"rows", "labelled"}; `dropped` is a number of rows."""
+
+    def to_json(self) -> str:
+        """This as one JSON object with the key `format`."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "dataset": self.dataset,
+                "split": self.split,
+                "labels": {"name": self.labels.name, "expressions": list(self.labels.expressions)},
+                "protocol": self.protocol,
+                "vote_source": self.vote_source,
+                "vote_names": None if self.vote_names is None else list(self.vote_names),
+                "alignment": self.alignment,
+                "counts": self.counts,
+                "inputs": self.inputs,
+                "leaks": self.leaks,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> SplitMetadata:
+        """The inverse of `to_json`; DataError for a newer format or missing keys."""
+        try:
+            value = json.loads(text)
+            version = value["format"]
+            if not isinstance(version, int) or version > FORMAT:
+                raise DataError(
+                    f"the prepared split has format {version}, this apvit reads up to {FORMAT}: update apvit"
+                )
+            names = value["vote_names"]
+            return cls(
+                dataset=value["dataset"],
+                split=value["split"],
+                labels=LabelSpace(value["labels"]["name"], tuple(value["labels"]["expressions"])),
+                protocol=value["protocol"],
+                vote_source=value["vote_source"],
+                vote_names=None if names is None else tuple(names),
+                alignment=value["alignment"],
+                counts=value["counts"],
+                inputs=value["inputs"],
+                leaks=value["leaks"],
+            )
+        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError, LabelSpaceError) as error:
+            raise DataError(f"the prepared split's metadata is damaged ({error!r}): prepare the dataset again") from error
+
+
+@dataclass(frozen=True)
+class FaceRow:
+    """One face of a split."""
+
+    image: bytes
+    """Encoded picture, as the dataset ships it or lossless."""
+    source: str
+    """Name of the picture inside the dataset."""
+    label: int | None
+    """Index in the label space; None where unknown."""
+    group: str
+    """Faces that must not straddle splits share it: a subject, a video, or the picture itself."""
+    votes: tuple[int, ...] | None = None
+    """Annotators' votes, one count per vote name."""
+    landmarks: tuple[float, ...] | None = None
+    """x, y of the five landmarks in pixels of the picture: 10 numbers."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a loader makes of one source."""
+
+    splits: dict[str, tuple[list[FaceRow], SplitMetadata]]
+    """`train`, `valid`, `test`, those that exist."""
+    warnings: list[str]
+    """Sentences for whoever prepares: differing counts with their likely cause, leaks that could not be looked for."""

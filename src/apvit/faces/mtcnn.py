@@ -1,0 +1,208 @@
+"""MTCNN: a cascade of three small nets over a pyramid, with the five landmarks that alignment needs.
+
+The paper's faces were aligned with it. Stages, thresholds and suppression follow Zhang et al. 2016; the nets are in
+`mtcnn_nets.py`. Boxes are kept as edges in floats from the first window to the result, never rounded to pixels.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from apvit.faces.boxes import Boxes, clip, suppress, to_squares
+from apvit.faces.detection import DEFAULT_MIN_FACE, Detection, DetectorError
+
+if TYPE_CHECKING:
+    import torch
+
+Picture = npt.NDArray[np.uint8]
+Array = npt.NDArray[np.float32]
+
+DEFAULT_MIN_SCORE = 0.7
+"""The output net's score below which a face is left out."""
+
+PROPOSAL_SCORE = 0.6
+REFINED_SCORE = 0.7
+_WINDOW, _STRIDE = 12, 2  # the proposal net's receptive field and step, pixels
+_FACTOR = 0.709  # from one level of the pyramid to the next
+_PATCHES = 512  # patches per forward pass, to bound memory
+_STRIP_PIXELS = 1 << 18  # input pixels per pass of the proposal net: what it makes of them still fits a CPU's cache
+
+
+class MTCNN:
+    """A Detector; see `create_detector` for the arguments. Raises DetectorError."""
+
+    def __init__(
+        self, *, device: str = "cpu", min_face: float = DEFAULT_MIN_FACE, min_score: float | None = None
+    ) -> None:
+        import torch
+
+        from apvit.faces.mtcnn_nets import ONet, PNet, RNet, find_weights, load_arrays
+
+        folder = find_weights()
+        self.min_face = min_face
+        self.min_score = DEFAULT_MIN_SCORE if min_score is None else min_score
+        nets = [net(load_arrays(folder, name)) for net, name in ((PNet, "pnet"), (RNet, "rnet"), (ONet, "onet"))]
+        try:
+            self._device = torch.device(device)
+            self._pnet, self._rnet, self._onet = (
+                net.eval().requires_grad_(False).to(self._device, memory_format=torch.channels_last) for net in nets
+            )
+        except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
+            raise DetectorError(f"MTCNN cannot run on the device {device!r}; try device='cpu'") from error
+
+    def detect(self, pictures: Sequence[Picture]) -> list[list[Detection]]:
+        """The faces of each picture uint8 [H, W, 3] RGB, best score first; pictures may differ in size."""
+        candidates = self._propose(pictures)
+        candidates = self._refine(pictures, candidates)
+        return self._output(pictures, candidates)
+
+    def _propose(self, pictures: Sequence[Picture]) -> list[Boxes]:
+        """For each picture the squares [N, 4] that the proposal net finds worth a closer look."""
+        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for index, picture in enumerate(pictures):
+            by_shape[picture.shape].append(index)
+        found: list[list[tuple[Boxes, Array, Array]]] = [[] for _ in pictures]
+        for (height, width, _), indices in by_shape.items():
+            for level_height, level_width in _pyramid(height, width, self.min_face):
+                level = np.stack([_resize(pictures[i], level_height, level_width) for i in indices])
+                scores, corrections = self._scan(level)
+                for i, score, correction in zip(indices, scores, corrections, strict=True):
+                    rows, columns = np.nonzero(score > PROPOSAL_SCORE)
+                    if len(rows) == 0:
+                        continue
+                    corner = np.stack([columns, rows], axis=1) * _STRIDE
+                    shrunk = np.array([width / level_width, height / level_height])
+                    boxes = np.concatenate([corner * shrunk, (corner + _WINDOW) * shrunk], axis=1).astype(np.float32)
+                    picked = score[rows, columns]
+                    kept = suppress(boxes, picked, 0.5)
+                    found[i].append((boxes[kept], picked[kept], correction[:, rows, columns].T[kept]))
+        return [_merge(levels) for levels in found]
+
+    def _scan(self, level: Picture) -> tuple[Array, Array]:
+        """The proposal net over same-sized pictures [B, H, W, 3]: scores [B, h, w] and corrections [B, 4, h, w].
+
+        In strips of rows, which gives the same numbers: a row of the result sees twelve rows of the input.
+        """
+        batch, height, width, _ = level.shape
+        total = -(-(height - 2) // _STRIDE) - 4
+        step = max(16, _STRIP_PIXELS // (batch * width * _STRIDE))
+        parts = []
+        for first in range(0, total, step):
+            last = min(first + step, total)
+            end = height if last == total else (last - 1) * _STRIDE + _WINDOW
+            parts.append(self._run(self._pnet, level[:, first * _STRIDE : end]))
+        scores, corrections = zip(*parts, strict=True)
+        return np.concatenate(scores, axis=1), np.concatenate(corrections, axis=2)
+
+    def _refine(self, pictures: Sequence[Picture], candidates: list[Boxes]) -> list[Boxes]:
+        scores, corrections = self._run_patches(self._rnet, 24, pictures, candidates)
+        result = []
+        for boxes, score, correction in zip(candidates, scores, corrections, strict=True):
+            good = np.flatnonzero(score > REFINED_SCORE)
+            good = good[suppress(boxes[good], score[good], 0.7)]
+            result.append(to_squares(_correct(boxes[good], correction[good])))
+        return result
+
+    def _output(self, pictures: Sequence[Picture], candidates: list[Boxes]) -> list[list[Detection]]:
+        scores, corrections, points = self._run_patches(self._onet, 48, pictures, candidates)
+        result = []
+        for picture, squares, score, correction, point in zip(
+            pictures, candidates, scores, corrections, points, strict=True
+        ):
+            side = (squares[:, 2:] - squares[:, :2])[:, None]
+            landmarks = squares[:, None, :2] + side * point.reshape(-1, 2, 5).transpose(0, 2, 1)
+            boxes = clip(_correct(squares, correction), *picture.shape[:2])
+            good = np.flatnonzero((score >= self.min_score) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+            good = good[suppress(boxes[good], score[good], 0.7, over="smaller")]
+            result.append(
+                [
+                    Detection(tuple(boxes[i].tolist()), float(score[i]), landmarks[i].astype(np.float32))
+                    for i in good
+                ]
+            )
+        return result
+
+    def _run_patches(
+        self, net: torch.nn.Module, size: int, pictures: Sequence[Picture], squares: list[Boxes]
+    ) -> list[list[Array]]:
+        """`net` over all squares of all pictures together; each of its outputs, split again by picture."""
+        patches = (
+            _patch(picture, square, size)
+            for picture, wanted in zip(pictures, squares, strict=True)
+            for square in wanted.tolist()
+        )
+        outputs = [self._run(net, chunk) for chunk in _chunks(patches, _PATCHES)]
+        if not outputs:
+            outputs = [self._run(net, np.zeros((0, size, size, 3), np.uint8))]
+        ends = np.cumsum([len(wanted) for wanted in squares])[:-1]
+        return [np.split(np.concatenate(parts), ends) for parts in zip(*outputs, strict=True)]
+
+    def _run(self, net: torch.nn.Module, pixels: Picture) -> list[Array]:
+        """`net` on pixels uint8 [B, H, W, 3], normalised as it was trained."""
+        import torch
+
+        with torch.inference_mode():
+            x = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
+            x = (x.float() - 127.5) / 128
+            return [output.cpu().numpy() for output in net(x)]
+
+
+def _pyramid(height: int, width: int, min_face: float) -> Iterator[tuple[int, int]]:
+    """The sizes at which a window of the proposal net covers faces of min_face, min_face / 0.709, and so on."""
+    scale = _WINDOW / min_face
+    while min(height, width) * scale >= _WINDOW:
+        yield round(height * scale), round(width * scale)
+        scale *= _FACTOR
+
+
+def _resize(picture: Picture, height: int, width: int) -> Picture:
+    shrinks = height < picture.shape[0]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=method), dtype=np.uint8)
+
+
+def _patch(picture: Picture, square: list[float], size: int) -> Picture:
+    """The part of `picture` under `square`, uint8 [size, size, 3], black beyond the border as in training."""
+    x1, y1, x2, y2 = (round(edge) for edge in square)
+    x2, y2 = max(x2, x1 + 1), max(y2, y1 + 1)
+    height, width = picture.shape[:2]
+    inside = picture[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
+    if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
+        whole = np.zeros((y2 - y1, x2 - x1, 3), np.uint8)
+        if inside.size:
+            top, left = max(-y1, 0), max(-x1, 0)
+            whole[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+        inside = whole
+    return _resize(inside, size, size)
+
+
+def _chunks(patches: Iterator[Picture], count: int) -> Iterator[Picture]:
+    chunk: list[Picture] = []
+    for patch in patches:
+        chunk.append(patch)
+        if len(chunk) == count:
+            yield np.stack(chunk)
+            chunk = []
+    if chunk:
+        yield np.stack(chunk)
+
+
+def _merge(levels: list[tuple[Boxes, Array, Array]]) -> Boxes:
+    """One picture's proposals of all levels, suppressed across levels, corrected and made square: [N, 4]."""
+    if not levels:
+        return np.zeros((0, 4), np.float32)
+    boxes, scores, corrections = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+    kept = suppress(boxes, scores, 0.7)
+    return to_squares(_correct(boxes[kept], corrections[kept]))
+
+
+def _correct(boxes: Boxes, corrections: Array) -> Boxes:
+    """Boxes [N, 4] moved by a net's corrections [N, 4], which are in units of the box's width and height."""
+    size: Any = boxes[:, 2:] - boxes[:, :2]
+    return boxes + corrections * np.tile(size, 2)
