@@ -6,9 +6,8 @@ the sizes of RAN's published lists (kaiwang960112/Challenge-condition-FER-datase
 
 from __future__ import annotations
 
+from apvit.data.rows import SPLITS
 from apvit.data.votes import LABELS
-
-SPLITS = ("train", "valid", "test")
 
 FACES = {
     "label.csv": (28558, 3579, 3573),
@@ -50,6 +49,11 @@ LABELLED = {key: tuple(map(sum, splits)) for key, splits in PER_CLASS.items()} |
 """Labelled faces of each split; for the training-only protocols as if they were applied to validation and test."""
 
 
+def published_faces(vote_source: str, split: str) -> int:
+    """Published number of annotated faces, labelled or not."""
+    return FACES[vote_source][SPLITS.index(split)]
+
+
 def published_classes(vote_source: str, protocol: str, split: str) -> tuple[int, ...] | None:
     """Published labelled faces per class, where they are known."""
     splits = PER_CLASS.get((vote_source, protocol))
@@ -72,7 +76,7 @@ def compare_counts(
     """
     labelled = sum(per_class)
     differing = []
-    expected_faces = FACES[vote_source][SPLITS.index(split)]
+    expected_faces = published_faces(vote_source, split)
     expected_labelled = published_labelled(vote_source, protocol, split)
     if faces != expected_faces:
         differing.append(f"{faces:,} annotated faces instead of {expected_faces:,}")
@@ -86,16 +90,16 @@ def compare_counts(
         differing += [f"{count:,} {name} instead of {theirs:,}" for name, count, theirs in classes if count != theirs]
     if not differing:
         return []
-    cause = _likely_cause(split, faces, labelled, vote_source)
+    cause = _likely_cause(split, faces, labelled, vote_source, protocol)
     return [f"{split} differs from the published counts ({cause}): {', '.join(differing)}"]
 
 
-def _likely_cause(split: str, faces: int, labelled: int, vote_source: str) -> str:
+def _likely_cause(split: str, faces: int, labelled: int, vote_source: str, protocol: str) -> str:
     index = SPLITS.index(split)
     expected = FACES[vote_source][index]
-    for (source, protocol), counts in LABELLED.items():
-        if labelled == counts[index]:
-            return f"the labelled faces are those of {protocol} on {source}"
+    for (other_source, other), counts in LABELLED.items():
+        if (other_source, other) != (vote_source, protocol) and labelled == counts[index]:
+            return f"as many are labelled by {other} on {other_source}"
     if faces == _FER2013[index]:
         return "these are all rows of FER2013, also those that FER+ gives no image name"
     if faces == FACES[vote_source][0] + FACES[vote_source][1]:

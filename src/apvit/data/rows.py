@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apvit.data.errors import DataError
-from apvit.expressions import LabelSpace, LabelSpaceError
+from apvit.expressions import LabelSpace
 
 FORMAT = 1
+
+SPLITS = ("train", "valid", "test")
+"""The splits of a prepared dataset, those that exist."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of faces done and their total."""
@@ -83,8 +86,10 @@ class SplitMetadata:
                 inputs=value["inputs"],
                 leaks=value["leaks"],
             )
-        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError, LabelSpaceError) as error:
-            raise DataError(f"the prepared split's metadata is damaged ({error!r}): prepare the dataset again") from error
+        except DataError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DataError(f"the split's metadata is damaged ({error!r}): prepare the dataset again") from error
 
 
 @dataclass(frozen=True)

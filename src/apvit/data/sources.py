@@ -60,9 +60,7 @@ class Source:
     def find(self, ending: str) -> str | None:
         """The name of the one file whose last parts are `ending`; None where there is none, DataError for several."""
         # __MACOSX/ is what macOS adds to zips: a shadow of every file.
-        found = [
-            name for name in self._names if f"/{name}".endswith(f"/{ending}") and not name.startswith("__MACOSX/")
-        ]
+        found = [name for name in self._names if f"/{name}".endswith(f"/{ending}") and not name.startswith("__MACOSX/")]
         if len(found) > 1:
             raise DataError(f"{self.path} holds {ending} more than once ({', '.join(sorted(found))}): give one of them")
         return found[0] if found else None

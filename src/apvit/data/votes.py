@@ -85,8 +85,7 @@ def _peaks(row: _Float) -> _Float:
     shares = taken[:_K]
     if shares.sum() <= 0.5 * total or count > 3:
         return np.zeros(_K)
-    normalised: _Float = shares / shares.sum()
-    return normalised
+    return _normalised(shares[None]).reshape(-1)
 
 
 def _multi_target(votes: _Float) -> _Float:
@@ -99,7 +98,8 @@ def _multi_target(votes: _Float) -> _Float:
 
 def _normalised(counts: _Float) -> _Float:
     total = counts.sum(1, keepdims=True)
-    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    shares: _Float = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    return shares
 
 
 PROTOCOLS: dict[str, Callable[[_Float], _Float]] = {

@@ -100,11 +100,11 @@ class Label:
         t = self.text * FINE
         right = panel.width - t * _PAD
         left = t * (_STRIPE + _PAD)
-        draw.rounded_rectangle((0, 0, panel.width - 1, panel.height - 1), t * 0.3, (*GROUND, 222))
+        draw.rounded_rectangle((0, 0, panel.width - 1, panel.height - 1), t * 0.3, (*GROUND, 232))
         draw.rounded_rectangle(
             (0, 0, t * 0.6, panel.height - 1), t * 0.3, (*self.colour, 255), corners=(True, False, False, True)
         )
-        draw.rectangle((t * _STRIPE, 0, t * 0.6 + 1, panel.height - 1), (*GROUND, 222))
+        draw.rectangle((t * _STRIPE, 0, t * 0.6 + 1, panel.height - 1), (*GROUND, 232))
         middle = t * _TITLE / 2
         draw.text((left, middle), self.title, _WHITE, _font(t), anchor="lm")
         draw.text((right, middle), f"{self.probability:.2f}", _WHITE, _font(t), anchor="rm")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels."""
 
+Boxes = npt.NDArray[np.float64]
+
 SWEEPS = 3
 """How often every label looks for a better place, knowing where the others went."""
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Area that two boxes share, in square pixels."""
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
 def place_labels(
@@ -25,20 +25,30 @@ def place_labels(
     cost is the area in square pixels of faces and (counted three times) of other labels that the labels cover; 0 where
     all have room. A label far from its face, hanging in the air, is not a choice.
     """
-    choices = [[_inside(corner, size, canvas) for corner in _around(face, size, gap)] for face in faces]
-    placed: list[Box] = []
+    choices = [np.array([_inside(corner, size, canvas) for corner in _around(face, size, gap)]) for face in faces]
+    hidden = [_covered(options, np.array(faces)) for options in choices]
+    picks: list[int] = []
+    places = np.zeros((len(faces), 4))  # a label that has no place yet covers nothing
+    costs = np.zeros(len(faces))
     for _ in range(SWEEPS):
+        before, picks = picks, []
         for i, options in enumerate(choices):
-            others = placed[:i] + placed[i + 1 :]
-            costs = [_cost(option, faces, others) for option in options]
-            placed[i : i + 1] = [options[costs.index(min(costs))]]
-    total = sum(_cost(place, faces, placed[:i]) for i, place in enumerate(placed))
-    return placed, total
+            places[i] = 0
+            # Covering another label makes both unreadable; covering a face hides what the picture is about.
+            cost = hidden[i] + 3 * _covered(options, places)
+            picks.append(int(cost.argmin()))
+            places[i], costs[i] = options[picks[i]], cost[picks[i]]
+        if picks == before:
+            break
+    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in places.tolist()], float(costs.sum())
 
 
-def _cost(place: Box, faces: Sequence[Box], labels: Sequence[Box]) -> float:
-    # Covering another label makes both unreadable; covering a face hides what the picture is about.
-    return sum(overlap(place, face) for face in faces) + 3 * sum(overlap(place, label) for label in labels)
+def _covered(boxes: Boxes, others: Boxes) -> npt.NDArray[np.float64]:
+    """Area [N] that each of boxes [N, 4] shares with all of others [M, 4] together, in square pixels."""
+    corner = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - corner
+    area: npt.NDArray[np.float64] = sides.clip(min=0).prod(axis=-1).sum(axis=1)
+    return area
 
 
 def _around(face: Box, size: tuple[float, float], gap: float) -> list[tuple[float, float]]:

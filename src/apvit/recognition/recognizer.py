@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -15,16 +17,22 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from apvit.engines import Engine
-    from apvit.faces.alignment import AlignmentTemplate
+    from apvit.faces.alignment import AlignmentError, AlignmentTemplate
     from apvit.faces.detection import Detection, Detector
     from apvit.weights import Card
 
     PictureSource: TypeAlias = str | Path | bytes | Image | npt.NDArray[Any]
 
+Picture: TypeAlias = npt.NDArray[np.uint8]
+
 S = TypeVar("S", bound="PictureSource")
 
 WINDOW_PIXELS = 64_000_000
 """Pictures decoded at once, in pixels (3 bytes each): five of a telephone's, or one huge one."""
+
+LANDMARK_STEP = 1 / 8
+"""Landmarks are rounded to this part of a pixel before alignment. A detector's numbers depend on its batch in the last
+bit, and an 8-bit crop turns that into a grey level; rounded, the crop is the same. Landmarks are far less exact."""
 
 
 class RecognizerError(ValueError):
@@ -39,7 +47,8 @@ class Recognizer:
     detector: "mtcnn", "yunet", or "none" for pictures that already are one face each
     detector_model: YuNet's model file, where it is not to come from the cache or the hub
     engine, device: "auto" chooses what is there
-    min_face: smallest face searched for, in pixels of the upright picture (None: the detector's default)
+    min_face: smallest face searched for, in pixels of the upright picture (None: the detector's default); faces whose
+        box's longer side is shorter are left out, while a detector alone takes it as a hint
     min_detection: lowest detection score that counts as a face, 0..1 (None: the detector's default)
     max_faces: keep only the largest so many faces of a picture (None: all)
     batch_size: faces per pass through the network, and pictures read ahead by `many`
@@ -66,21 +75,25 @@ class Recognizer:
         for name, value in (("batch_size", batch_size), ("max_faces", max_faces)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise RecognizerError(f"{name} must be a positive whole number, got {value!r}")
-        if min_face is not None and not 0 < min_face < float("inf"):
-            raise RecognizerError(f"min_face must be a positive number of pixels, got {min_face!r}")
-        if min_detection is not None and not 0 <= min_detection <= 1:
-            raise RecognizerError(f"min_detection is a score in 0..1, got {min_detection!r}")
+        search = {"min_face": min_face, "min_detection": min_detection, "detector_model": detector_model}
+        if detector == "none" and (useless := [name for name, value in search.items() if value is not None]):
+            raise RecognizerError(f"the detector 'none' searches for no faces; leave out {', '.join(useless)}")
         from apvit.engines import create_engine
-        from apvit.faces.detection import create_detector
+        from apvit.faces.detection import DEFAULT_MIN_FACE, create_detector
 
+        self.min_face = min_face
         self.max_faces = max_faces
         self.batch_size = batch_size
         self.embeddings = embeddings
         self._detector: Detector | None = None
-        if detector != "none":  # before the network: an unknown detector or a missing model is the cheaper error
-            options = {} if min_face is None else {"min_face": min_face}
+        # Before the network: an unknown detector or a missing model is the cheaper error.
+        if detector != "none":
             self._detector = create_detector(
-                detector, device=device, min_score=min_detection, model=detector_model, **options
+                detector,
+                device=_detector_device(detector, device),
+                min_face=DEFAULT_MIN_FACE if min_face is None else min_face,
+                min_score=min_detection,
+                model=detector_model,
             )
         self._engine: Engine = create_engine(weights, engine, device)
         if self._detector is not None and self.card.preprocessing.alignment is None:
@@ -108,19 +121,24 @@ class Recognizer:
     def grid(self) -> int:
         """Side of the square of patches that `Face.patches` counts, row by row, over the aligned face."""
         parameters = self.card.parameters
-        return int(parameters["image_size"]) // 2 ** len(parameters["stem_stages"])  # every stage of the stem halves
+        stages: int = len(parameters["stem_stages"])  # each halves the map
+        return int(parameters["image_size"] // 2**stages)
 
     def __call__(self, source: PictureSource) -> list[Face]:
         """The faces of one picture, largest first; an empty list where there is none.
 
-        source: path, encoded bytes, PIL image, or RGB uint8 [H, W, 3]. Raises PictureError where it cannot be read.
+        source: path, encoded bytes, PIL image, or RGB uint8 [H, W, 3]. Raises PictureError where it cannot be read, and
+        AlignmentError for a face whose landmarks make no face.
         """
         from apvit.faces.pictures import read_picture
 
-        return self._recognize([read_picture(source)])[0]
+        (faces,) = self._recognize([read_picture(source)])
+        if isinstance(faces, Exception):
+            raise faces
+        return faces
 
     def many(self, sources: Iterable[S]) -> Iterator[tuple[S, list[Face] | Exception]]:
-        """(source, faces) of each source in order; for a picture that cannot be read, its PictureError for the faces.
+        """(source, faces) of each source in order; for a picture that cannot be used, its error instead of the faces.
 
         Sources are taken and results given as it goes, so neither a million paths nor an endless generator is too
         many; faces go through the network in batches across pictures.
@@ -133,12 +151,16 @@ class Recognizer:
         if isinstance(sources, (str, bytes, Path)):
             raise RecognizerError(f"several sources are expected, got one {type(sources).__name__}; use recognizer(it)")
         for window in self._windows(sources):
-            pictures = [found.picture for found in window if found.picture is not None]
-            faces = iter(self._recognize(pictures))
+            results = iter(self._recognize([found.picture for found in window if found.picture is not None]))
             for found in window:
-                if found.picture is not None:
-                    found.faces.extend(next(faces))
-                yield found
+                if found.picture is None:
+                    yield found
+                    continue
+                faces = next(results)
+                if isinstance(faces, Exception):
+                    yield Recognition(found.source, None, None, [], faces)
+                else:
+                    yield replace(found, faces=faces)
 
     def _windows(self, sources: Iterable[PictureSource]) -> Iterator[list[Recognition]]:
         """Pictures read together, without their faces. Windows grow from one, so that the first result comes soon."""
@@ -161,39 +183,47 @@ class Recognizer:
         if window:
             yield window
 
-    def _recognize(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> list[list[Face]]:
-        """The faces of each picture (uint8 [H, W, 3]), with one stream of batches through the network for all."""
+    def _recognize(self, pictures: Sequence[Picture]) -> list[list[Face] | AlignmentError]:
+        """The faces of each picture, with one stream of batches through the network for all."""
         detections = self._detect(pictures)
-        crops = [
-            self._crop(picture, detection)
-            for picture, found in zip(pictures, detections, strict=True)
-            for detection in found
-        ]
-        results = iter(self._classify(crops))
-        return [
-            [self._face(picture, detection, *next(results)) for detection in found]
-            for picture, found in zip(pictures, detections, strict=True)
-        ]
+        framed = [self._frame(picture, found) for picture, found in zip(pictures, detections, strict=True)]
+        outputs = self._classify([crop for crops in framed if isinstance(crops, list) for crop in crops])
+        results: list[list[Face] | AlignmentError] = []
+        for picture, found, crops in zip(pictures, detections, framed, strict=True):
+            if isinstance(crops, list):
+                results.append([self._face(picture, detection, *next(outputs)) for detection in found])
+            else:
+                results.append(crops)
+        return results
 
-    def _detect(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> Sequence[Sequence[Detection | None]]:
+    def _detect(self, pictures: Sequence[Picture]) -> Sequence[Sequence[Detection | None]]:
         """The faces that each picture keeps, largest first; None stands for the whole picture."""
         if self._detector is None:
             return [[None] for _ in pictures]
         if not pictures:
             return []
-        return [sorted(found, key=_area, reverse=True)[: self.max_faces] for found in self._detector.detect(pictures)]
+        results = []
+        for found in self._detector.detect(pictures):
+            large = [d for d in found if max(_sides(d)) >= (self.min_face or 0)]
+            results.append(sorted(large, key=lambda d: math.prod(_sides(d)), reverse=True)[: self.max_faces])
+        return results
 
-    def _crop(self, picture: npt.NDArray[np.uint8], detection: Detection | None) -> npt.NDArray[np.uint8]:
-        """The face as the network was trained to see it: uint8 [S, S, 3]."""
-        from apvit.faces.alignment import align, resize_face
+    def _frame(self, picture: Picture, found: Sequence[Detection | None]) -> list[Picture] | AlignmentError:
+        """Each face as the network was trained to see it, uint8 [S, S, 3]."""
+        from apvit.faces.alignment import AlignmentError, align, resize_face
 
-        preprocessing = self.card.preprocessing
-        if detection is None:
-            return resize_face(picture, preprocessing.size)
-        assert preprocessing.alignment is not None  # checked when the recognizer was made
-        return align(picture, detection.landmarks, preprocessing.alignment, preprocessing.size)
+        size, template = self.card.preprocessing.size, self.template
+        try:
+            return [
+                resize_face(picture, size)
+                if detection is None or template is None
+                else align(picture, np.round(detection.landmarks / LANDMARK_STEP) * LANDMARK_STEP, template, size)
+                for detection in found
+            ]
+        except AlignmentError as error:
+            return error
 
-    def _classify(self, crops: Sequence[npt.NDArray[np.uint8]]) -> Iterator[tuple[Any, Any, Any]]:
+    def _classify(self, crops: Sequence[Picture]) -> Iterator[tuple[Any, Any, Any]]:
         """Probabilities [K], kept patches and embedding [D] of each crop, batch by batch."""
         for start in range(0, len(crops), self.batch_size):
             batch = np.stack(crops[start : start + self.batch_size])
@@ -201,7 +231,7 @@ class Recognizer:
             yield from zip(output.probabilities, output.patches, output.embedding, strict=True)
 
     def _face(
-        self, picture: npt.NDArray[np.uint8], detection: Detection | None, probabilities: Any, patches: Any, embedding: Any
+        self, picture: Picture, detection: Detection | None, probabilities: Any, patches: Any, embedding: Any
     ) -> Face:
         best = int(np.argmax(probabilities))
         height, width = picture.shape[:2]
@@ -217,6 +247,15 @@ class Recognizer:
         )
 
 
-def _area(detection: Detection) -> float:
+def _sides(detection: Detection) -> tuple[float, float]:
     x1, y1, x2, y2 = detection.box
-    return (x2 - x1) * (y2 - y1)
+    return (x2 - x1, y2 - y1)
+
+
+def _detector_device(detector: str, device: str) -> str:
+    """What "auto" means to a detector: a GPU where torch has one. Only MTCNN runs on torch."""
+    if device != "auto" or detector != "mtcnn":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

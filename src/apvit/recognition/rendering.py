@@ -1,4 +1,4 @@
-"""Annotated pictures: every face in a box, with its expression, the probabilities, and the patches that pooling kept."""
+"""Annotated pictures: every face in a box, with its expression, the probabilities, and the patches pooling kept."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _visible(box: Box, size: tuple[int, int], scale: float) -> Box:
 
 def _text_size(size: tuple[int, int], boxes: Sequence[Box]) -> float:
     """Title size in pixels: a share of the picture, less where its faces are small, never too small to read."""
-    share = 0.024 * math.sqrt(size[0] * size[1])
+    share = 0.027 * math.sqrt(size[0] * size[1])
     legible = max(13.0, 0.0075 * max(size))
     return max(legible, min(share, 0.16 * median(y2 - y1 for _, y1, _, y2 in boxes)))
 
@@ -128,7 +128,8 @@ def _arrange(
             break
     else:
         return canvas, shown, places
-    wide = Image.new("RGB", (math.ceil(canvas.width + size[0] + 2 * gap), max(canvas.height, math.ceil(size[1]))), GROUND)
+    wide_size = (math.ceil(canvas.width + size[0] + 2 * gap), max(canvas.height, math.ceil(size[1])))
+    wide = Image.new("RGB", wide_size, GROUND)
     wide.paste(canvas, (0, 0))
     y = min(max(0.0, boxes[0][1]), wide.height - size[1])
     x = canvas.width + gap
@@ -154,7 +155,8 @@ def _shade_dropped(canvas: Image.Image, patches: npt.NDArray[np.int64], corners:
     last = np.minimum(np.ceil(corners.max((0, 1))).astype(int) + line, canvas.size)
     if (last <= first).any():
         return
-    fine = FINE if (last - first).max() < 2000 else 1  # a large face has smooth enough edges, and would need much memory
+    # A large face looks smooth enough as it is, and would need much memory.
+    fine = FINE if (last - first).max() < 2000 else 1
     size = tuple(((last - first) * fine).tolist())
     dropped, hatch, outline = (Image.new("L", size) for _ in range(3))
     points = (corners - first) * fine
@@ -183,7 +185,7 @@ def _corners(face: Face, pooling: Pooling, shape: tuple[int, int]) -> Corners:
     steps = np.linspace(0, 1, pooling.grid + 1)
     unit = np.stack(np.meshgrid(steps, steps), axis=-1)
     if pooling.template is None or face.landmarks is None:
-        return unit * np.array(shape[::-1])
+        return unit * np.array(shape[::-1], np.float64)
     from apvit.faces.alignment import similarity
 
     # Landmarks and templates count from the centre of the first pixel, edges lie half a pixel before it.

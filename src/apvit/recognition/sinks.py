@@ -39,15 +39,8 @@ class Sink(Protocol):
         """Complete the output: a file gets its name only now."""
 
 
-def open_sink(
-    form: str, output: str | Path | None, expressions: Sequence[str], *, embeddings: bool = False
-) -> Sink:
-    """A sink of the form "table", "jsonl", "csv" or "parquet", to the file `output` or to standard output (None).
-
-    A file is written as OUTPUT.partial and renamed by `close`, so that OUTPUT is always complete: a run that is killed
-    leaves what it had in OUTPUT.partial, and an older OUTPUT as it was. Raises SinkError for combinations that cannot
-    be, and OSError where the file cannot be made.
-    """
+def check_output(form: str, output: str | Path | None, *, embeddings: bool = False) -> None:
+    """Raises SinkError for a format and an output that do not go together, before any work is done."""
     if form not in FORMATS:
         raise SinkError(f"unknown format {form!r}; known are {', '.join(FORMATS)}")
     if form == "table" and output is not None:
@@ -56,6 +49,22 @@ def open_sink(
         raise SinkError("Parquet cannot go to the terminal; name a file with --output")
     if form == "csv" and embeddings:
         raise SinkError("CSV has no column for embeddings; choose --format jsonl or parquet")
+    if output is not None:
+        folder = Path(output).resolve().parent
+        if Path(output).is_dir():
+            raise SinkError(f"the output {output} is a folder; name a file")
+        if not folder.is_dir():
+            raise SinkError(f"the folder {folder} of the output does not exist; make it first")
+
+
+def open_sink(form: str, output: str | Path | None, expressions: Sequence[str], *, embeddings: bool = False) -> Sink:
+    """A sink of the form "table", "jsonl", "csv" or "parquet", to the file `output` or to standard output (None).
+
+    A file is written as OUTPUT.partial and renamed by `close`, so that OUTPUT is always complete: a run that is killed
+    leaves what it had in OUTPUT.partial, and an older OUTPUT as it was. Raises SinkError (see `check_output`), and
+    OSError where the file cannot be made.
+    """
+    check_output(form, output, embeddings=embeddings)
     if form == "table":
         return TableSink()
     file = OutputFile(output)
@@ -164,14 +173,14 @@ class ParquetSink:
     """The rows of `CsvSink` with types, and `embedding` (list of float) when asked for."""
 
     def __init__(self, file: OutputFile, expressions: Sequence[str], *, embeddings: bool = False):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
         self.file = file
         self.expressions = tuple(expressions)
         types = {"source": pa.string(), "expression": pa.string(), "error": pa.string()}
         types |= {name: pa.int32() for name in ("face", "width", "height")}
-        fields = [(name, types.get(name, pa.float32())) for name in columns(expressions)]
+        fields = [(name, types.get(name, pa.float64())) for name in columns(expressions)]
         if embeddings:
             fields.append(("embedding", pa.list_(pa.float32())))
         self.schema = pa.schema(fields)
@@ -195,7 +204,8 @@ class ParquetSink:
 
     def close(self) -> None:
         """Write what is left and the footer, without which no Parquet file can be read."""
-        self._flush()
+        if self._rows:
+            self._flush()
         self._writer.close()
         self.file.close()
 
@@ -213,9 +223,9 @@ class TableSink:
             self._print(f"{'face':>4}  {'expression':<10}  {'probability':<15}  picture", "bold")
             self.started = True
         if found.error is not None:
-            self._print(f"   –  error: {found.error_text}", "red")
+            self._print(f"   -  error: {found.error_text}", "red")
         elif not found.faces:
-            self._line("–", Text("no face", "dim"), "", "", found)
+            self._line("-", Text("no face", "dim"), "", "", found)
         for number, face in enumerate(found.faces, 1):
             name = Text(face.expression) if face.expression is not None else Text("unsure", "dim")
             self._line(str(number), name, f"{face.probability:.2f}", self._bar(face.probability), found)
@@ -224,11 +234,11 @@ class TableSink:
         expression.pad_right(max(0, 10 - expression.cell_len))
         self.console.print(
             Text.assemble(f"{number:>4}  ", expression, f"  {probability:<4} ", (f"{bar:<10}", "cyan"), "  ")
-            + Text(_printable(str(found.source)))
+            + Text(printable(str(found.source)))
         )
 
     def _print(self, text: str, style: str) -> None:
-        self.console.print(Text(_printable(text), style))
+        self.console.print(Text(printable(text), style))
 
     def _bar(self, fraction: float, width: int = 10) -> str:
         """`width` cells, filled in eighths of a cell where the terminal has the signs."""
@@ -241,7 +251,7 @@ class TableSink:
         """Nothing is left to do."""
 
 
-def _printable(text: str) -> str:
-    """Without control characters, which a file's name may hold and a terminal would obey."""
+def printable(text: str) -> str:
+    """`text` without control characters, which a file's name may hold and a terminal would obey."""
     text = "".join(c if c.isprintable() or c == " " else repr(c)[1:-1] for c in text)
     return text.encode("utf-8", "backslashreplace").decode()

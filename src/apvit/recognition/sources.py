@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-PICTURE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .tif .tiff .webp .avif .heic .heif"
-    " .jp2 .ppm .pgm .pbm .pnm .tga".split()
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".avif"),
+    *(".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
 )
 """What counts as a picture inside a folder. It names more than can be read everywhere (heic): a picture that cannot be
 read is reported, which is better than passing it over in silence."""
@@ -63,7 +63,7 @@ def _expand(name: str, skipped: str | None, warn: Callable[[str], None]) -> Iter
             if not os.path.isdir(match):
                 found = True
                 yield match
-            elif not recursive:  # "**" matches the folder and also what is in it: once is enough
+            elif not recursive and os.path.realpath(match) != skipped:  # "**" also matches what is in the folder
                 found = True
                 yield from _folder(match, skipped, warn)
         if not found:

@@ -49,7 +49,6 @@ def save_weights(model: APViT, card: Card, path: str | Path, *, dtype: torch.dty
     makes), for a dtype that is no float of at least 16 bits, and where the file cannot be written.
     """
     import torch
-    from safetensors.torch import save
 
     text = card.to_json()
     told, real = Card.from_json(text).parameters, _parameters(model)  # from the text: what is written must be readable
@@ -58,17 +57,15 @@ def save_weights(model: APViT, card: Card, path: str | Path, *, dtype: torch.dty
     names = {dtype: name for name, dtype in _dtypes().items()}
     if dtype is not None and names.get(dtype) not in FLOATS:
         raise WeightsError(f"weights are stored as one of {', '.join(FLOATS)}, not {dtype}")
-    tensors, stored = {}, []
+    stored = []
     for name, tensor in model.state_dict().items():
         floating = tensor.is_floating_point()
         tensor = tensor.detach().to("cpu", dtype if floating else None).contiguous()
         if floating and not bool(tensor.isfinite().all()):
             raise WeightsError(f"tensor {name!r} has values that are NaN or infinite in {tensor.dtype}")
-        tensors[name] = tensor
         data = tensor.flatten().view(torch.uint8).numpy().data
         stored.append(_Stored(name, names[tensor.dtype], list(tensor.shape), data))
-    content = save(tensors, {CARD_KEY: text, DIGEST_KEY: _digest(text, stored)})
-    _replace(Path(path), content)
+    _write(Path(path), {CARD_KEY: text, DIGEST_KEY: _digest(text, stored)}, stored)
 
 
 def load_weights(ref: str | Path, *, device: str | torch.device = "cpu") -> tuple[APViT, Card]:
@@ -189,12 +186,14 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[bytes, dict[str, Any]]:
             raise WeightsError(f"{path} is a pickle, which may run code when it is opened, and is not read; {CONVERT}")
         raise WeightsError(f"{path} is not a safetensors file; {CONVERT}")
     header = file.read(length)
+    if len(header) < length:
+        raise WeightsError(f"{path} is truncated, or not a safetensors file; get it again")
     try:
         values = json.loads(header)
         metadata = values.get("__metadata__") or {}
         return start + header, dict(metadata)
     except (ValueError, AttributeError, TypeError, RecursionError):
-        raise WeightsError(f"{path} is truncated, or not a safetensors file; get it again") from None
+        raise WeightsError(f"{path} is damaged, or not a safetensors file; get it again") from None
 
 
 def _digest(card: str, stored: Iterable[_Stored]) -> str:
@@ -206,12 +205,26 @@ def _digest(card: str, stored: Iterable[_Stored]) -> str:
     return digest.hexdigest()
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a full disk or a kill leaves what was there before."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+def _write(path: Path, metadata: dict[str, str], stored: list[_Stored]) -> None:
+    """Write a safetensors file so that a full disk or a kill leaves what was there before.
+
+    Ours rather than the library's writer, whose metadata comes in an order that changes from call to call: the same
+    model and card always make the same bytes.
+    """
+    # Widest dtypes first, as the library does, so that every tensor lies aligned.
+    stored = sorted(stored, key=lambda s: (s.dtype not in ("I64", "F64"), s.dtype != "F32", s.name))
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, dtype, shape, data in stored:
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end := end + len(data)]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.write(len(text).to_bytes(8, "little") + text)
+            for tensor in stored:
+                file.write(tensor.data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+ASSETS = Path(str(resources.files("apvit"))) / "assets"
+"""The folder of the bundled weights."""
+
 DEFAULT_WEIGHTS = {"apvit_tiny": "apvit_tiny.ferplus"}
 """What an architecture's name alone means."""
 
@@ -69,8 +72,7 @@ def parse_hub_reference(ref: str) -> HubReference:
 
 
 def _bundled() -> dict[str, Path]:
-    folder = Path(str(resources.files("apvit") / "assets"))
-    return {path.name.removesuffix(SUFFIX): path for path in folder.glob(f"*{SUFFIX}")}
+    return {path.name.removesuffix(SUFFIX): path for path in ASSETS.glob(f"*{SUFFIX}")}
 
 
 def _download(hub: HubReference) -> Path:

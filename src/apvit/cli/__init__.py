@@ -1,0 +1,99 @@
+"""The command `apvit`. Each command is one file, and imports the rooms it needs only when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from apvit.cli import data
+from apvit.cli.convert import convert
+from apvit.cli.models import models
+from apvit.cli.recognize import recognize
+from apvit.cli.train import train
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    # Errors are one sentence (see `main`); where a traceback is wanted, Python's own says enough.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(recognize)
+app.command()(models)
+app.add_typer(data.app)
+# The recipe's fields are its options: jsonargparse reads them, and answers --help too.
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(train)
+app.command()(convert)
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from apvit import __version__
+
+        typer.echo(f"apvit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", metavar="", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", metavar="", help="Show the traceback of an error; may stand anywhere on the line."),
+    ] = False,
+) -> None:
+    """Facial expression recognition with attentive pooling (APViT).
+
+    Try: apvit recognize PHOTO.jpg
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line (`arguments`, default the process's own); always ends in SystemExit.
+
+    Status 0: done; 1: something went wrong, said in one line on standard error; 2: the command was not understood;
+    130: interrupted.
+    """
+    arguments, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file's name may hold what the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(args=arguments, prog_name="apvit")
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print("interrupted", file=sys.stderr)
+        raise
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        if debug:
+            raise
+        print(f"error: {_sentence(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """The arguments without --debug, wherever it stood before a "--", and whether it did."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    options = [a for a in arguments[:end] if a != "--debug"]
+    return [*options, *arguments[end:]], len(options) < end
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = "" if error.filename is None else f": {os.fspath(error.filename)}"
+        return f"{error.strerror}{where}"
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,277 @@
+"""`apvit recognize`: the expression of every face in pictures."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from apvit.recognition.results import Recognition
+    from apvit.recognition.sinks import Sink
+
+FACES, RESULTS, NETWORK = "Which faces", "Results", "Network"
+
+
+def recognize(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help='Pictures, folders (searched with their subfolders), quoted patterns ("photos/**/*.jpg"), '
+            "or - for a list on standard input, one per line.",
+            show_default=False,
+        ),
+    ],
+    detector: Annotated[
+        Literal["mtcnn", "yunet", "none"],
+        typer.Option(help="Who finds the faces; none: every picture already is one face.", rich_help_panel=FACES),
+    ] = "mtcnn",
+    detector_model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="YuNet's model file; else from the cache or the hub.", rich_help_panel=FACES),
+    ] = None,
+    min_face: Annotated[
+        float | None,
+        typer.Option(metavar="PX", help="Smallest face to look for, in pixels.", rich_help_panel=FACES),
+    ] = None,
+    min_detection: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SCORE", min=0, max=1, help="Lowest detection score that counts as a face.", rich_help_panel=FACES
+        ),
+    ] = None,
+    max_faces: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Only the N largest faces of a picture.", rich_help_panel=FACES),
+    ] = None,
+    form: Annotated[
+        Literal["table", "jsonl", "csv", "parquet"],
+        typer.Option(
+            "--format", help="A table to read, or one object per picture, or one row per face.", rich_help_panel=RESULTS
+        ),
+    ] = "table",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File for the results, instead of the terminal.",
+            rich_help_panel=RESULTS,
+        ),
+    ] = None,
+    embeddings: Annotated[
+        bool,
+        typer.Option(
+            "--embeddings", metavar="", help="Add each face's embedding (jsonl, parquet).", rich_help_panel=RESULTS
+        ),
+    ] = False,
+    save_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder for annotated copies of the pictures.", rich_help_panel=RESULTS),
+    ] = None,
+    show_pooling: Annotated[
+        bool,
+        typer.Option(
+            "--show-pooling",
+            metavar="",
+            help="In annotated pictures, shade the patches that the network dropped.",
+            rich_help_panel=RESULTS,
+        ),
+    ] = False,
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="W", help="A bundled name (apvit models), a file, or hf://owner/repo.", rich_help_panel=NETWORK
+        ),
+    ] = "apvit_tiny",
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="What runs the network.", rich_help_panel=NETWORK)
+    ] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=NETWORK)
+    ] = "auto",
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Faces per pass through the network.", rich_help_panel=NETWORK)
+    ] = 32,
+) -> None:
+    """Name the expression of every face in pictures.
+
+    A picture that cannot be read is reported and passed over; the exit status is then 1.
+    """
+    from apvit.recognition.sinks import SinkError, check_output, open_sink
+    from apvit.recognition.sources import expand_sources
+
+    try:
+        check_output(form, output, embeddings=embeddings)
+    except SinkError as error:
+        raise typer.BadParameter(str(error), param_hint="--format") from None
+    if show_pooling and save_dir is None:
+        raise typer.BadParameter("there is nothing to show it in; add --save-dir FOLDER", param_hint="--show-pooling")
+    if save_dir is not None and save_dir.resolve() in {Path(name).resolve() for name in inputs}:
+        raise typer.BadParameter("this folder is an input; choose another", param_hint="--save-dir")
+
+    from apvit.recognition import Recognizer
+    from apvit.recognition.album import Album
+    from apvit.recognition.rendering import Pooling, annotate
+
+    recognizer = Recognizer(
+        weights,
+        detector,
+        engine,
+        device,
+        min_face=min_face,
+        min_detection=min_detection,
+        max_faces=max_faces,
+        batch_size=batch_size,
+        embeddings=embeddings,
+        detector_model=detector_model,
+    )
+    album = None if save_dir is None else Album(save_dir)
+    pooling = Pooling(recognizer.grid, recognizer.template) if show_pooling else None
+
+    def save(found: Recognition) -> None:
+        if album is not None and found.picture is not None:
+            album.save(found.source, annotate(found.picture, found.faces, pooling=pooling))
+
+    run = _Run(lambda: open_sink(form, output, recognizer.expressions, embeddings=embeddings), save)
+    # On a terminal the lines of results show the progress; a bar between them would only flicker.
+    bar = sys.stderr.isatty() and not (output is None and sys.stdout.isatty())
+    with _Messages(bar=bar) as messages:
+        if bar and "-" not in inputs:
+            messages.expect(sum(1 for _ in expand_sources(inputs, skip=save_dir)))
+        whole = False
+        try:
+            for found in recognizer.recognitions(expand_sources(inputs, skip=save_dir, warn=messages.warn)):
+                run.take(found)
+                if found.error_text is not None and form != "table":
+                    messages.error(found.error_text)
+                messages.advance()
+            whole = True
+        except KeyboardInterrupt:
+            run.interrupted = True
+        finally:
+            run.finish(whole=whole)
+            if whole or run.interrupted or output is not None:
+                messages.say(run.summary(output, save_dir))
+    if run.interrupted:
+        raise typer.Exit(130)
+    if run.bad:
+        raise typer.Exit(1)
+
+
+class _Messages:
+    """What is said on standard error: progress on a terminal, warnings, errors, the summary."""
+
+    def __init__(self, *, bar: bool):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=self._console, transient=True, disable=not bar)
+        self._task = self._progress.add_task("pictures", total=None)
+
+    def __enter__(self) -> _Messages:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def expect(self, total: int) -> None:
+        """How many pictures there will be."""
+        self._progress.update(self._task, total=total)
+
+    def advance(self) -> None:
+        """One more picture is done."""
+        self._progress.advance(self._task)
+
+    def warn(self, message: str) -> None:
+        """Something the user may not have meant."""
+        self._print("warning: ", "yellow", message)
+
+    def error(self, message: str) -> None:
+        """A picture that could not be used."""
+        self._print("error: ", "red", message)
+
+    def say(self, message: str) -> None:
+        """What was done."""
+        self._print("", "", message)
+
+    def _print(self, start: str, style: str, message: str) -> None:
+        from rich.text import Text
+
+        from apvit.recognition.sinks import printable
+
+        self._console.print(Text.assemble((start, style), printable(message)))
+
+
+class _Run:
+    """Results on their way to the sink and the album, and their count. Ctrl-C never cuts one in two."""
+
+    def __init__(self, open_sink: Callable[[], Sink], save: Callable[[Recognition], None]):
+        self._open_sink, self._save = open_sink, save
+        self._sink: Sink | None = None
+        self._start = time.monotonic()
+        self.pictures = self.faces = self.bad = 0
+        self.interrupted = False
+
+    def take(self, found: Recognition) -> None:
+        """Hand one result on."""
+        with _uninterrupted():
+            if self._sink is None:  # only now, so that a run which gives nothing leaves an older output alone
+                self._sink = self._open_sink()
+            self._sink.write(found)
+            self._save(found)
+            self.pictures += 1
+            self.faces += len(found.faces)
+            self.bad += found.error is not None
+
+    def finish(self, *, whole: bool) -> None:
+        """Complete the output; one that ends before its first result is left as it was."""
+        with _uninterrupted():
+            if self._sink is None and whole:
+                self._sink = self._open_sink()
+            if self._sink is not None:
+                self._sink.close()
+
+    def summary(self, output: Path | None, save_dir: Path | None) -> str:
+        """What to say at the end, in one line."""
+        parts = [_count(self.pictures, "picture"), _count(self.faces, "face")]
+        if self.bad:
+            parts.append(f"{self.bad} could not be used")
+        line = f"{', '.join(parts)} in {time.monotonic() - self._start:.1f} s"
+        if output is not None and self._sink is not None:
+            line += f"; results in {output}"
+        if save_dir is not None:
+            line += f"; annotated pictures in {save_dir}"
+        return line
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until the block is done."""
+    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt

@@ -1,0 +1,48 @@
+"""What every engine takes and gives, and the check of what it takes. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apvit.weights import Card
+
+
+class EngineError(ValueError):
+    """An engine or device is not there, or an input does not fit the network."""
+
+
+class Output(NamedTuple):
+    """What a network says about B faces."""
+
+    probabilities: NDArray[np.float32]  # [B, K] softmax of the logits divided by the card's temperature; rows sum to 1
+    patches: NDArray[np.int64]  # [B, kept] ascending ids of the patches that APP kept, row-major on the grid
+    embedding: NDArray[np.float32]  # [B, D] class token after the final norm
+
+
+class Engine(Protocol):
+    """Runs one weight file."""
+
+    @property
+    def card(self) -> Card:
+        """The card of the weights."""
+
+    def run(self, x: NDArray[np.float32]) -> Output:
+        """x [B, C, H, W] float32, normalised as the card says (`card.preprocessing.normalise`); B may be 0.
+
+        The whole of x is one batch; its size is the caller's choice. Raises EngineError for another shape or dtype, and
+        for NaN or infinity.
+        """
+
+
+def check_input(x: NDArray[Any], card: Card) -> None:
+    """Raise EngineError unless x is float32 [B, C, S, S] and finite, C and S being the card's."""
+    channels, size = card.preprocessing.channels, card.preprocessing.size
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.shape[1:] != (channels, size, size):
+        got = f"{x.dtype} {list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise EngineError(f"expected a numpy float32 array [B, {channels}, {size}, {size}], got {got}")
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))
+    if len(bad):
+        raise EngineError(f"{len(bad)} of {len(x)} faces hold NaN or infinity, the first is number {bad[0]}")

@@ -1,0 +1,67 @@
+"""A folder of annotated pictures: which name each gets, and how it is written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+MARK = b"annotated by apvit"
+"""Written into every file, so that a later run knows which pictures of a folder it may replace."""
+
+
+class Album:
+    """Saves annotated pictures into `folder`, which is made where it is missing.
+
+    A picture keeps its file's name; JPEG stays JPEG, anything else becomes PNG. Where the name is taken, by another
+    picture of this run or by a file that is not an annotated picture, "-2", "-3" and so on are put behind it: pictures
+    of the same name from several folders all stay, and no photograph is ever overwritten. Raises OSError.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._used: set[str] = set()  # in lower case: some file systems take upper and lower case for the same
+        self._numbers: dict[str, int] = {}  # the last one given to a name, so that ten thousand "frame.jpg" stay fast
+
+    def save(self, source: str | Path, picture: Image.Image) -> Path:
+        """Write the annotated `picture` (RGB) of `source`; the path it got. It appears complete or not at all."""
+        name = Path(source)
+        suffix = name.suffix if name.suffix.lower() in JPEG_SUFFIXES else ".png"
+        first = (name.stem + suffix).lower()
+        number = self._numbers.get(first, 0) + 1
+        while not self._is_free(path := self.folder / _numbered(name.stem, number, suffix)):
+            number += 1
+        self._numbers[first] = number
+        self._used.add(path.name.lower())
+        partial = path.with_name(path.name + ".partial")
+        try:
+            if suffix == ".png":
+                info = PngInfo()
+                info.add_text("Comment", MARK.decode())
+                picture.save(partial, "PNG", pnginfo=info)
+            else:
+                picture.save(partial, "JPEG", quality=92, comment=MARK)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    def _is_free(self, path: Path) -> bool:
+        """Whether nothing stands there that this run wrote, or that is no annotated picture."""
+        if path.name.lower() in self._used:
+            return False
+        if not os.path.lexists(path):
+            return True
+        try:
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                return image.info.get("comment", image.info.get("Comment")) in (MARK, MARK.decode())
+        except (OSError, ValueError, SyntaxError):
+            return False
+
+
+def _numbered(stem: str, number: int, suffix: str) -> str:
+    return f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from apvit.cli.data import app
+from apvit.data import PROTOCOLS, read_split
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+def whole(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command as users run it, with the errors that only `apvit.cli.main` turns into one line."""
+    script = "from apvit.cli import main; main()"
+    command = [sys.executable, "-c", script, "data", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """FER+ with two training faces and one validation face, equal to the second of them."""
+    rows = {
+        "FER2013Train": [("fer0000000.png", 0, "9,1,0,0,0,0,0,0,0,0"), ("fer0000001.png", 1, "0,0,5,5,0,0,0,0,0,0")],
+        "FER2013Valid": [("fer0028709.png", 1, "0,10,0,0,0,0,0,0,0,0")],
+    }
+    for folder, faces in rows.items():
+        (tmp_path / "root" / folder).mkdir(parents=True)
+        lines = [f'{name},"(0, 0, 48, 48)",{votes}\n' for name, _, votes in faces]
+        (tmp_path / "root" / folder / "label.csv").write_text("".join(lines))
+        for name, seed, _ in faces:
+            pixels = np.random.default_rng(seed).integers(0, 256, (48, 48), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "root" / folder / name)
+    return tmp_path / "root"
+
+
+def test_prepare(root, tmp_path):
+    result = run("prepare", "ferplus", root, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert len(read_split(tmp_path / "out" / "train.parquet")) == 1
+    assert len(read_split(tmp_path / "out" / "valid.parquet")) == 1
+    lines = [" ".join(line.split()) for line in result.stdout.replace("│", " ").splitlines()]
+    assert "before 2 (1 labelled) 1 (1 labelled)" in lines
+    assert "also in valid 1 (0 labelled)" in lines
+    assert "after 1 (1 labelled) 1 (1 labelled)" in lines
+    assert "neutral 1 0" in lines
+    assert f"wrote {tmp_path / 'out' / 'train.parquet'}" in lines
+    assert "warning: train differs from the published counts (lines are missing" in result.stderr
+    assert "warning: there is no test split here" in result.stderr
+
+
+def test_options(root, tmp_path):
+    (tmp_path / "also.csv").write_text("split,image\nFER2013Train,fer0000000.png\n")
+    options = ["--protocol", "argmax8", "--keep-leaks", "--also-in-test", tmp_path / "also.csv"]
+    result = run("prepare", "ferplus", root, tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    train = read_split(tmp_path / "out" / "train.parquet")
+    assert train.labels.tolist() == [0, 2]
+    assert train.metadata.protocol == "argmax8"
+    assert train.metadata.leaks["also_in_test"] == {"rows": 1, "labelled": 1}
+
+
+def test_help_names_every_protocol():
+    text = " ".join(run("prepare", "--help").stdout.replace("│", " ").split())
+    for protocol in PROTOCOLS:
+        assert protocol in text
+    assert "--keep-leaks" in text
+
+
+def test_verify(root):
+    result = run("verify", "ferplus", root)
+    assert result.exit_code == 0, result.output
+    assert "warning: 1 group of equal pictures, 2 faces in all" in result.stdout
+    assert "FER2013Train/fer0000001.png (no label), FER2013Valid/fer0028709.png (happiness)" in result.stdout
+    assert "(published 25,045)" in result.stdout
+    assert result.stdout.endswith("passed: 0 errors, 4 warnings\n")
+    strict = run("verify", "ferplus", root, "--strict")
+    assert strict.exit_code == 1
+    assert strict.stdout.endswith("failed: 0 errors, 4 warnings\n")
+
+
+def test_verify_finds_errors(root):
+    (root / "FER2013Train" / "fer0000000.png").write_bytes(b"broken")
+    result = run("verify", "ferplus", root)
+    assert result.exit_code == 1
+    assert "error: missing or unreadable: 1 picture\n" in result.stdout
+    assert "failed: 1 errors" in result.stdout
+
+
+def test_verify_as_json(root):
+    result = run("verify", "ferplus", root, "--format", "json", "--strict")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert report["failed"] is True
+    assert report["dataset"] == "ferplus"
+    assert [counts["faces"] for counts in report["splits"]] == [2, 1]
+    assert {finding["kind"] for finding in report["findings"]} == {"counts", "duplicates", "leaks"}
+
+
+def test_long_findings_are_cut_in_text_and_whole_in_json(root):
+    with (root / "FER2013Train" / "label.csv").open("a") as file:
+        file.writelines(f"[red]fer{i}.png\n" for i in range(8))
+    result = run("verify", "ferplus", root)
+    assert "and 3 more (--format json has all)" in result.stdout
+    report = json.loads(run("verify", "ferplus", root, "--format", "json").stdout)
+    assert len(report["findings"][0]["details"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("prepare", "ferplus", "{}/gone", "{}/out"), "gone does not exist; expected a folder or zip"),
+        (("prepare", "ferplus", "{}", "{}/out", "--protocol", "max"), "unknown vote protocol 'max'; known are"),
+        (("prepare", "fer", "{}", "{}/out"), "unknown dataset 'fer'; known are ferplus"),
+        (("verify", "ferplus", "{}"), "is not FER+; expected"),
+    ],
+)  # fmt: skip
+def test_user_errors_are_one_line(tmp_path, arguments, message):
+    result = whole(*(argument.format(tmp_path) for argument in arguments))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert result.stderr.strip().count("\n") == 0
+    assert "Traceback" not in result.stderr
+
+
+def test_the_sub_command_is_part_of_apvit(root):
+    result = whole("verify", "ferplus", root, "--format", "json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["failed"] is False

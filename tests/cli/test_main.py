@@ -1,0 +1,146 @@
+"""The command as a whole: help without torch, versions, errors in one line, exit statuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+import apvit
+from apvit import cli
+
+HEAVY = ("torch", "lightning", "jsonargparse", "pyarrow", "cv2", "PIL", "numpy", "matplotlib")
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    out, err = capsys.readouterr()
+    return stop.value.code or 0, out, err  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["recognize", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from apvit.cli import main
+try:
+    main({arguments!r})
+except SystemExit as stop:
+    assert not stop.code, stop.code
+sys.exit(", ".join(name for name in {HEAVY!r} if name in sys.modules) or 0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"], capsys) == (0, f"apvit {apvit.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["recognize", "models", "data", "train", "evaluate", "convert"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, everything, _ = run(["--help"], capsys)
+    assert f" {command} " in everything
+    status, out, _ = run([command, "--help"], capsys)
+    assert status == 0
+    assert len(out.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["nonsense"], ["recognize"], ["recognize", "a.jpg", "--format", "xml"], ["recognize", "a.jpg", "--nonsense"]),
+        ["recognize", "a.jpg", "--format", "parquet"],
+        ["recognize", "a.jpg", "--output", "o.txt"],
+        ["recognize", "a.jpg", "--format", "csv", "--output", "nowhere/o.csv"],
+        ["recognize", "a.jpg", "--format", "csv", "--embeddings"],
+        ["recognize", "a.jpg", "--show-pooling"],
+        ["recognize", "folder", "--save-dir", "folder"],
+        ["recognize", "a.jpg", "--max-faces", "0"],
+        ["recognize", "a.jpg", "--min-detection", "7"],
+    ],
+)
+def test_what_is_not_understood_exits_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(arguments, capsys)
+    assert (status, out) == (2, "")
+    assert "Usage" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["recognize", "a.jpg", "--weights", "nobody"], "error: no weights 'nobody': there is no such file"),
+        (["recognize", "a.jpg", "--engine", "steam"], "error: unknown engine 'steam'"),
+        (["recognize", "a.jpg", "--device", "abacus"], "abacus"),
+    ],
+)
+def test_an_error_is_one_line_and_debug_shows_where(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run(arguments, capsys)
+    assert (status, out) == (1, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    for debugging in ([*arguments, "--debug"], ["--debug", *arguments]):
+        with pytest.raises(ValueError):
+            cli.main(debugging)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("two\nlines"), "error: two lines"),
+        (FileNotFoundError(2, "No such file or directory", "x/y"), "error: No such file or directory: x/y"),
+        (OSError("bare"), "error: bare"),
+        (ModuleNotFoundError("training needs lightning: pip install 'apvit[train]'"), "error: training needs"),
+        (MemoryError(), "error: not enough memory"),
+        (ValueError(), "error: ValueError"),
+    ],
+)
+def test_user_errors_become_a_sentence(
+    error: Exception, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise error
+
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(fail)
+    monkeypatch.setattr(cli, "app", app)
+    status, _, err = run([], capsys)
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert err.startswith(line)
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise KeyError("ours")
+
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(fail)
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(KeyError):
+        cli.main([])
+
+
+def test_interruption_says_so_and_exits_with_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(fail)
+    monkeypatch.setattr(cli, "app", app)
+    assert run([], capsys) == (130, "", "interrupted\n")
+
+
+def test_debug_after_a_double_dash_is_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(["recognize", "--weights", "nobody", "--", "--debug"], capsys)
+    assert (status, len(err.splitlines())) == (1, 1)
