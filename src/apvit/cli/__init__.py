@@ -11,6 +11,7 @@ import typer
 
 from apvit.cli import data
 from apvit.cli.convert import convert
+from apvit.cli.evaluate import evaluate
 from apvit.cli.models import models
 from apvit.cli.recognize import recognize
 from apvit.cli.train import train
@@ -29,6 +30,7 @@ app.command()(models)
 app.add_typer(data.app)
 # The recipe's fields are its options: jsonargparse reads them, and answers --help too.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(train)
+app.command()(evaluate)
 app.command()(convert)
 
 INTERRUPTED = 130

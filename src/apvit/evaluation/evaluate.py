@@ -52,5 +52,3 @@ def evaluate(
             progress(len(batch))
     figures = expression_metrics(np.concatenate(probabilities), labels[chosen], card.labels)
     return {**figures, "faces_outside_labels": int((split.labels >= 0).sum() - len(chosen))}
-
-

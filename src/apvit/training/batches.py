@@ -40,7 +40,9 @@ class Faces(Dataset[Batch]):
         known = targets.sum(1) > 0
         pixels = split.select(known).pixels(preprocessing.colour)
         if pixels.shape[1] != preprocessing.size:
-            raise ValueError(f"the prepared faces are {pixels.shape[1]} px, but the network reads {preprocessing.size} px")
+            raise ValueError(
+                f"the prepared faces are {pixels.shape[1]} px, but the network reads {preprocessing.size} px"
+            )
         if pixels.ndim == 3:
             pixels = pixels[..., None]
         self.pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

@@ -168,7 +168,9 @@ def _start_from(model: APViT, weights: str, preprocessing: Preprocessing) -> Non
         )
     if card.preprocessing.alignment != preprocessing.alignment:
         names = [p.alignment.name if p.alignment else "none" for p in (card.preprocessing, preprocessing)]
-        warnings.warn(f"{weights} was trained on faces aligned to {names[0]}, these are aligned to {names[1]}", stacklevel=2)
+        warnings.warn(
+            f"{weights} was trained on faces aligned to {names[0]}, these are aligned to {names[1]}", stacklevel=2
+        )
     print(f"starting from {weights}" + (", with a new head" if fresh else ""), file=sys.stderr)
 
 
@@ -201,7 +203,10 @@ def _export(module: ExpressionModule, checkpoint: Path, card: Card, valid: Split
     confusion_free = {name: value for name, value in figures.items() if name != "confusion"}
     measured = {"dataset": valid.metadata.dataset, "split": valid.metadata.split, "protocol": valid.metadata.protocol}
     save_weights(model, replace(card, metrics=({**measured, **confusion_free},)), path, dtype=torch.float16)
-    return {"epoch": state["epoch"] + 1, **{k: figures[k] for k in ("faces", "accuracy", "mean_class_accuracy", "macro_f1", "ece")}}
+    return {
+        "epoch": state["epoch"] + 1,
+        **{k: figures[k] for k in ("faces", "accuracy", "mean_class_accuracy", "macro_f1", "ece")},
+    }
 
 
 def _plain(value: Any) -> Any:
