@@ -39,14 +39,20 @@ def test_keep_count(total, keep, expected):
 
 @pytest.mark.parametrize("keep", [0, -1, 197, 0.0, -0.5, 1.5, float("nan")])
 def test_keep_count_refuses(keep):
-    with pytest.raises(ValueError, match="196|rate") as error:
+    with pytest.raises(ValueError, match=r"196|rate") as error:
         keep_count(196, keep)
     assert str(keep) in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("score", "expected"),
-    [("abs_sum", [6, 3, 4]), ("sum", [0, 3, -4]), ("square_sum", [18, 5, 16]), ("max", [3, 2, 0]), ("abs_max", [3, 2, 4])],
+    [
+        ("abs_sum", [6, 3, 4]),
+        ("sum", [0, 3, -4]),
+        ("square_sum", [18, 5, 16]),
+        ("max", [3, 2, 0]),
+        ("abs_max", [3, 2, 4]),
+    ],
 )
 def test_patch_scores_by_hand(score, expected):
     x = torch.tensor([[[3.0, -3.0], [1.0, 2.0], [0.0, -4.0]]])
@@ -86,7 +92,7 @@ def test_scores_are_float32_in_half_precision():
 
 @pytest.mark.parametrize("module", [AttentivePatchPooling, AttentiveTokenPooling])
 def test_modules_refuse_unknown_scores(module):
-    with pytest.raises(ValueError, match="unknown .* score 'best'; known are"):
+    with pytest.raises(ValueError, match=r"unknown .* score 'best'; known are"):
         module(3, "best")
 
 

@@ -34,8 +34,8 @@ def create_model(name: str, **overrides: Any) -> APViT:
 
     >>> model = create_model("apvit_base", num_classes=8, patch_keep=None, token_keep=None)
 
-    An int is a count, a float a rate (`int(N * rate)`), None switches that pooling off. Raises ValueError for an unknown
-    name or field, and for values that do not fit together.
+    An int is a count, a float a rate (`int(N * rate)`), None switches that pooling off. Raises ValueError for an
+    unknown name or field, and for values that do not fit together.
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {name!r}; known are {', '.join(ARCHITECTURES)}")

@@ -71,7 +71,7 @@ class APViTConfig:
     @property
     def grid(self) -> int:
         """Side of the square feature map, in patches."""
-        return self.image_size // 2 ** len(self.stem_stages)
+        return self.image_size // (1 << len(self.stem_stages))  # every stage halves the map
 
     @property
     def num_patches(self) -> int:

@@ -21,7 +21,8 @@ class ConvNorm(nn.Module):
 class IRUnit(nn.Module):
     """Improved residual unit: [B, in, H, W] -> [B, out, H/stride, W/stride]; nothing follows the sum.
 
-    BN, Conv3x3, PReLU, Conv3x3 with the stride, BN, beside plain subsampling (or a 1x1 convolution where widths differ).
+    BN, Conv3x3, PReLU, Conv3x3 with the stride, BN, beside plain subsampling (or a 1x1 convolution where the widths
+    differ).
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int):

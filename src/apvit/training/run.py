@@ -15,7 +15,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
-from apvit.data import Split, read_split
+from apvit.data import Split, open_split
 from apvit.faces.alignment import TEMPLATES
 from apvit.nn import APViT, create_model
 from apvit.weights.card import Card, Preprocessing
@@ -59,7 +59,7 @@ def train(recipe: Recipe) -> Path:
     if not recipe.resume and last.exists():
         raise TrainingError(f"{folder} already holds a run: give --resume true to go on, or another --output")
 
-    train_split, valid_split = (read_split(f"{recipe.data}/{s}.parquet") for s in ("train", "valid"))
+    train_split, valid_split = open_split(recipe.data, "train"), open_split(recipe.data, "valid")
     torch.manual_seed(recipe.seed)
     fields = {**recipe.model, "num_classes": len(train_split.metadata.labels)}
     model = create_model(recipe.architecture, **fields)
