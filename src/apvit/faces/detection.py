@@ -25,9 +25,9 @@ class DetectorError(ValueError):
 class Detection:
     """One face, in pixels of the upright picture it was found in.
 
-    `box` x1, y1, x2, y2: edges, 0 <= x1 < x2 <= width. `score` 0..1, the detector's own; scores of different detectors do
-    not compare. `landmarks` float32 [5, 2]: image-left eye, image-right eye, nose, image-left mouth corner, image-right
-    mouth corner, (0, 0) being the centre of the first pixel as in OpenCV; they may lie outside the picture.
+    `box` x1, y1, x2, y2: edges, 0 <= x1 < x2 <= width. `score` 0..1, the detector's own; scores of different detectors
+    do not compare. `landmarks` float32 [5, 2]: image-left eye, image-right eye, nose, image-left mouth corner,
+    image-right mouth corner, (0, 0) being the centre of the first pixel as in OpenCV; they may lie outside the picture.
     """
 
     box: tuple[float, float, float, float]
@@ -53,10 +53,10 @@ def create_detector(
 ) -> Detector:
     """The detector called `name`: "mtcnn" or "yunet".
 
-    `device` is a torch device; only MTCNN uses it. `min_face`: side in pixels of the smallest faces sought; the time for
-    a picture grows with its pixels over min_face². `min_score` 0..1: faces with a lower score are left out; None is the
-    detector's own default, chosen by benchmarks/detection/thresholds.py. `model`: YuNet's ONNX file, instead of the one
-    in the Hugging Face cache or on the hub; MTCNN's nets come with the package `mtcnn`.
+    `device` is a torch device; only MTCNN uses it. `min_face`: side in pixels of the smallest faces sought; the time
+    for a picture grows with its pixels over min_face². `min_score` 0..1: faces with a lower score are left out; None is
+    the detector's own default, chosen by benchmarks/detection/thresholds.py. `model`: YuNet's ONNX file, instead of the
+    one in the Hugging Face cache or on the hub; MTCNN's nets come with the package `mtcnn`.
 
     Raises DetectorError.
     """

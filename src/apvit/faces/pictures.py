@@ -44,8 +44,9 @@ def read_picture(
 
     `source` is a path, the bytes of an encoded picture, a PIL image, or an array that already is uint8 [H, W, 3] RGB
     (returned as it is, not copied where it is contiguous). EXIF orientation is applied, transparency laid over white,
-    16-bit grey scaled to 8 bits, float pictures taken as 0..1 or 0..255, CMYK, palette and grey converted; of animations
-    the first frame counts. `max_pixels` limits width x height and is checked from the header, before decoding.
+    16-bit grey scaled to 8 bits, float pictures taken as 0..1 or 0..255, CMYK, palette and grey converted; of
+    animations the first frame counts. `max_pixels` limits width x height and is checked from the header, before
+    decoding.
 
     Raises PictureError for anything that is not such a picture.
     """
@@ -106,7 +107,7 @@ def _open(file: Any, name: str, max_pixels: int, *, empty: bool) -> npt.NDArray[
 
 
 def _decode(image: Image.Image, name: str, max_pixels: int) -> npt.NDArray[np.uint8]:
-    """The current frame of an opened image, which is the first unless the caller sought another, upright: uint8 [H, W, 3]."""
+    """The current frame of an opened image (the first, unless the caller sought another), upright: uint8 [H, W, 3]."""
     width, height = image.size
     if width * height > max_pixels:
         raise PictureError(

@@ -82,9 +82,10 @@ class YuNet:
     def _run(self, picture: Picture) -> Array:
         """The net's faces in `picture` [H, W, 3]: x, y, width, height, five landmarks x, y, and the score, [N, 15]."""
         height, width = picture.shape[:2]
-        # OpenCV would pad too, but wide pictures only 32 pixels high make its net (4.14) report boxes of nothing.
-        below = max(-height % _ALIGNED, 2 * _ALIGNED - height)
-        padded = cv2.copyMakeBorder(picture[..., ::-1], 0, below, 0, -width % _ALIGNED, cv2.BORDER_CONSTANT)
+        # OpenCV would pad too, but only to 32 pixels, and where a side is no longer its net (4.14) reports faces at
+        # random, with a score of 1, even in a black picture.
+        below, right = (max(-side % _ALIGNED, 2 * _ALIGNED - side) for side in (height, width))
+        padded = cv2.copyMakeBorder(picture[..., ::-1], 0, below, 0, right, cv2.BORDER_CONSTANT)
         self._net.setInputSize((padded.shape[1], padded.shape[0]))
         _, faces = self._net.detect(padded)
         return np.zeros((0, 15), np.float32) if faces is None else np.asarray(faces, np.float32)
