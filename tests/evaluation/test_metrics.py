@@ -26,7 +26,9 @@ def test_by_hand():
     assert figures["macro_f1"] == pytest.approx((4 / 6 + 4 / 5 + 0) / 3)
     assert figures["ece"] == pytest.approx(0.8 - 4 / 6, abs=1e-6)
     assert figures["confusion"] == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
-    assert figures["per_class"]["happiness"] == pytest.approx({"faces": 2, "recall": 1, "precision": 2 / 3, "f1": 4 / 5})
+    assert figures["per_class"]["happiness"] == pytest.approx(
+        {"faces": 2, "recall": 1, "precision": 2 / 3, "f1": 4 / 5}
+    )
 
 
 def test_classes_that_do_not_occur_are_left_out_of_the_means():

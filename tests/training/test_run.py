@@ -78,7 +78,7 @@ def test_evaluate_refuses_other_framing(run, bars):
 
     split = open_split(bars, "valid")
     other = replace(split, metadata=replace(split.metadata, alignment="arcface-112"))
-    with pytest.raises(EvaluationError, match="'arcface-112'.*'ferplus-48-v1'"):
+    with pytest.raises(EvaluationError, match=r"'arcface-112'.*'ferplus-48-v1'"):
         evaluate(create_engine(run / "best.safetensors"), other)
 
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +75,7 @@ class Split:
             landmarks=None if self.landmarks is None else self.landmarks[chosen],
         )
 
-    def pixels(self, colour: Literal["grey", "rgb"] = "grey") -> npt.NDArray[np.uint8]:
+    def pixels(self, colour: str = "grey") -> npt.NDArray[np.uint8]:
         """The decoded faces: uint8 [N, S, S] for `grey` (ITU-R 601 luma of coloured ones), [N, S, S, 3] for `rgb`.
 
         Raises DataError where a picture cannot be decoded, is not square, or differs in size from the first.

@@ -33,8 +33,8 @@ def evaluate(
     wanted = card.preprocessing.alignment
     if data.alignment is not None and wanted is not None and data.alignment != wanted.name:
         raise EvaluationError(
-            f"the faces are framed by the alignment template {data.alignment!r}, but the weights expect {wanted.name!r}: "
-            "align the data to that template"
+            f"the faces are framed by the alignment template {data.alignment!r}, but the weights expect "
+            f"{wanted.name!r}: align the data to that template"
         )
     mapped = np.array([-1 if label is None else label for label in label_map(data.labels, card.labels)])
     labels = np.where(split.labels >= 0, mapped[split.labels], -1)

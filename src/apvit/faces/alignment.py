@@ -76,7 +76,7 @@ TEMPLATES: dict[str, AlignmentTemplate] = {
     for template in (
         # Medians of MTCNN's landmarks on FER+ training faces: benchmarks/framing/template.json.
         AlignmentTemplate(
-            "ferplus-48-v1", 48, ((15.0, 19.0), (32.75, 18.75), (23.75, 29.25), (16.75, 37.75), (31.5, 37.5))
+            "ferplus-48-v1", 48, ((14.78, 18.34), (32.79, 17.98), (23.76, 28.50), (16.47, 37.39), (31.35, 37.14))
         ),
         # The square template of face.evoLVe's alignment code, equal to ArcFace's to rounding; the paper's crops.
         AlignmentTemplate(

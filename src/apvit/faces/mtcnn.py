@@ -50,9 +50,7 @@ class MTCNN:
         nets = [net(load_arrays(folder, name)) for net, name in ((PNet, "pnet"), (RNet, "rnet"), (ONet, "onet"))]
         try:
             self._device = torch.device(device)
-            self._pnet, self._rnet, self._onet = (
-                net.eval().requires_grad_(False).to(self._device, memory_format=torch.channels_last) for net in nets
-            )
+            self._pnet, self._rnet, self._onet = (net.eval().requires_grad_(False).to(self._device) for net in nets)
         except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
             raise DetectorError(f"MTCNN cannot run on the device {device!r}; try device='cpu'") from error
 
@@ -121,10 +119,7 @@ class MTCNN:
             good = np.flatnonzero((score >= self.min_score) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))
             good = good[suppress(boxes[good], score[good], 0.7, over="smaller")]
             result.append(
-                [
-                    Detection(tuple(boxes[i].tolist()), float(score[i]), landmarks[i].astype(np.float32))
-                    for i in good
-                ]
+                [Detection(tuple(boxes[i].tolist()), float(score[i]), landmarks[i].astype(np.float32)) for i in good]
             )
         return result
 
@@ -205,4 +200,4 @@ def _merge(levels: list[tuple[Boxes, Array, Array]]) -> Boxes:
 def _correct(boxes: Boxes, corrections: Array) -> Boxes:
     """Boxes [N, 4] moved by a net's corrections [N, 4], which are in units of the box's width and height."""
     size: Any = boxes[:, 2:] - boxes[:, :2]
-    return boxes + corrections * np.tile(size, 2)
+    return np.asarray(boxes + corrections * np.tile(size, 2), dtype=np.float32)

@@ -43,7 +43,7 @@ def load_arrays(folder: Path, net: str) -> list[Array]:
 
     Raises DetectorError for a missing or foreign file, before anything in it is unpickled.
     """
-    import joblib
+    import joblib  # type: ignore[import-untyped]
 
     path = folder / f"{net}.lz4"
     try:

@@ -160,7 +160,7 @@ def _scale_to_8_bits(values: npt.NDArray[Any], mode: str, name: str) -> npt.NDAr
         scale = 255.0
     else:
         scale = 1.0
-    return np.rint(values.astype(np.float32) * np.float32(scale)).astype(np.uint8)
+    return np.asarray(np.rint(values.astype(np.float32) * np.float32(scale)), dtype=np.uint8)
 
 
 def _check_array(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

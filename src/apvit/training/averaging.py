@@ -13,7 +13,7 @@ def average_decay(step: int, decay: float) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * model, for parameters and BatchNorm statistics; counters are copied."""
+    """average <- decay * average + (1 - decay) * model, parameters and BatchNorm statistics alike; copies counters."""
     kept, new = average.state_dict(), model.state_dict()
     floats = [name for name, tensor in kept.items() if tensor.is_floating_point()]
     torch._foreach_lerp_([kept[n] for n in floats], [new[n] for n in floats], 1 - decay)

@@ -16,7 +16,7 @@ PACKAGES = ("apvit", "torch", "lightning", "torchmetrics", "numpy", "pyarrow")
 
 def commit() -> str | None:
     """The commit of the source tree this package runs from, with "-dirty" where it was changed; None outside one."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]  # the whole package, not only this room
     try:
         head = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True

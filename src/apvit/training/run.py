@@ -34,9 +34,9 @@ DATA_TERMS = {
     "to establish.",
 }
 INTENDED_USE = (
-    "Recognising the displayed facial expression in photographs, for research and for applications that their subjects "
-    "agreed to. An expression is not an emotion. Not for inferring emotions at work or in education (forbidden in the EU "
-    "by the AI Act, Article 5(1)(f)), nor for decisions about people."
+    "Recognising the displayed facial expression in photographs, for research and for applications that their "
+    "subjects agreed to. An expression is not an emotion. Not for inferring emotions at work or in education "
+    "(forbidden in the EU by the AI Act, Article 5(1)(f)), nor for decisions about people."
 )
 
 
@@ -47,10 +47,10 @@ class TrainingError(ValueError):
 def train(recipe: Recipe) -> Path:
     """Train by `recipe` into the folder `recipe.output`, which is returned.
 
-    The folder holds recipe.yaml (resolved), environment.json, metrics.csv (per epoch), curves.png, checkpoints/ (best on
-    validation and last; what `resume` goes on from), best.safetensors and last.safetensors (float16 weights of the
-    moving average, whose cards hold the figures measured on that very file) and summary.json. Raises TrainingError for a
-    folder that already holds a run (unless resuming) and DataError, WeightsError or ValueError for what does not fit.
+    The folder holds recipe.yaml (resolved), environment.json, metrics.csv (per epoch), curves.png, checkpoints/ (best
+    on validation and last; what `resume` goes on from), best.safetensors and last.safetensors (float16 weights of the
+    moving average, whose cards hold the figures measured on that very file) and summary.json. Raises TrainingError for
+    a folder that already holds a run (unless resuming) and DataError, WeightsError or ValueError for what does not fit.
     """
     folder = Path(recipe.output)
     last = folder / "checkpoints" / "last.ckpt"
@@ -120,7 +120,11 @@ def train(recipe: Recipe) -> Path:
         licence=DATA_TERMS.get(train_split.metadata.dataset, "Ask the owners of the training data."),
         intended_use=INTENDED_USE,
     )
-    summary = {"train_faces": len(faces[0]), "epochs": recipe.epochs, "stopped_after": trainer.current_epoch}
+    summary: dict[str, Any] = {
+        "train_faces": len(faces[0]),
+        "epochs": recipe.epochs,
+        "stopped_after": trainer.current_epoch,
+    }
     for name, checkpoint in (("best", Path(keeper.best_model_path)), ("last", last)):
         summary[name] = _export(module, checkpoint, card, valid_split, folder / f"{name}.safetensors")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -189,7 +193,7 @@ def _provenance(recipe: Recipe, split: Split, made: dict[str, Any]) -> dict[str,
 
 
 def _export(module: ExpressionModule, checkpoint: Path, card: Card, valid: Split, path: Path) -> dict[str, Any]:
-    """Write the average in `checkpoint` as float16, measure that file in float32, and write it again with the figures."""
+    """Write the average in `checkpoint` as float16, measure that file in float32, write it again with the figures."""
     from apvit.engines import create_engine
     from apvit.evaluation import evaluate
 

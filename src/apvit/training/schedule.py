@@ -19,7 +19,8 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object
 
     The paper's configuration means the same but its keys never match, so that everything decayed there.
     """
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         plain = parameter.ndim < 2 or name in ("class_token", "class_position", "patch_position")
         (kept if plain else decayed).append(parameter)
