@@ -76,8 +76,12 @@ def test_is_the_model(engine: TorchEngine, model: APViT) -> None:
     np.testing.assert_array_equal(out.patches, trace.patches)
     np.testing.assert_allclose(out.embedding, trace.cls, atol=1e-5)
     np.testing.assert_allclose(out.probabilities.sum(1), 1, atol=1e-6)
-    assert [(a.dtype, a.shape) for a in out] == [
+    np.testing.assert_allclose(out.patch_scores, trace.patch_scores, rtol=1e-5)
+    for ours, theirs in zip(out.tokens, trace.tokens, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [(a.dtype, a.shape) for a in (*out[:3], out.embedding)] == [
         (np.float32, (5, 8)),
+        (np.float32, (5, 16)),
         (np.int64, (5, 12)),
         (np.float32, (5, 16)),
     ]

@@ -98,7 +98,7 @@ def test_json_says_everything_and_comes_back(make_card: MakeCard) -> None:
     values = json.loads(card.to_json())
     assert values["format"] == card_module.FORMAT
     assert values["labels"] == {"name": "ferplus", "expressions": list(LABEL_SPACES["ferplus"].expressions)}
-    assert values["preprocessing"]["alignment"]["points"][0] == [15.0, 19.0]
+    assert values["preprocessing"]["alignment"]["points"][0] == list(TEMPLATES["ferplus-48-v1"].points[0])
     assert values["parameters"]["stem_stages"] == [[8, 1], [16, 1]]
     assert Card.from_json(card.to_json()) == card
 

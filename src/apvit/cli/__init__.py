@@ -12,6 +12,7 @@ import typer
 from apvit.cli import data
 from apvit.cli.convert import convert
 from apvit.cli.evaluate import evaluate
+from apvit.cli.export import export
 from apvit.cli.models import models
 from apvit.cli.recognize import recognize
 from apvit.cli.train import train
@@ -32,6 +33,7 @@ app.add_typer(data.app)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(train)
 app.command()(evaluate)
 app.command()(convert)
+app.command()(export)
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""

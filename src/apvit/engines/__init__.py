@@ -4,21 +4,49 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .engine import Engine, EngineError, Output
+from apvit.weights import find_weights
 
-ENGINES = ("torch",)
+from .engine import Engine, EngineError, Output
+from .exported import EXPORTED_ENGINES, SUFFIX, is_installed, open_exported
+
+ENGINES = ("torch", *EXPORTED_ENGINES)
 
 __all__ = ["ENGINES", "Engine", "EngineError", "Output", "create_engine"]
 
 
 def create_engine(ref: str | Path, engine: str = "auto", device: str = "auto") -> Engine:
-    """The weights `ref` (bundled name, path or hub reference) on an engine: "torch", or "auto" for the best there is.
+    """The weights `ref` on an engine: "torch", "onnx", "openvino", or "auto".
 
-    device: "auto" (a GPU where torch has one), "cpu", "cuda", "cuda:1", ... Raises EngineError for an unknown engine or
-    a device that is not there, WeightsError and CardError for weights that cannot be used.
+    ref: a weight file (bundled name, path or hub reference), which torch runs, or an ONNX file that `apvit export`
+        wrote, which ONNX Runtime or OpenVINO run without torch. Given a weight file, "auto" takes its cached export
+        (`apvit export W`) where there is one and nothing asks for a GPU, else torch; "onnx" and "openvino" need the
+        export to be there.
+    device: "auto" (a GPU where torch has one), "cpu", "cuda", "cuda:1", ...; exported files run on the CPU.
+
+    Raises EngineError for an unknown engine, a device or package that is not there, a missing export and a foreign ONNX
+    file, WeightsError and CardError for weights that cannot be used.
     """
     if engine not in ("auto", *ENGINES):
         raise EngineError(f"unknown engine {engine!r}; known are auto, {', '.join(ENGINES)}")
+    path = find_weights(ref)
+    if path.suffix == SUFFIX:
+        if engine == "torch":
+            raise EngineError(f"{path} is an ONNX file, which torch does not run; choose onnx or openvino")
+        return open_exported(path, _on_cpu(engine, device))
+    from .cache import cached_export
+
+    wants_torch = engine == "torch" or (engine == "auto" and device not in ("auto", "cpu"))
+    export = None if wants_torch else cached_export(path)
+    if export is not None and (engine != "auto" or any(map(is_installed, EXPORTED_ENGINES))):
+        return open_exported(export, _on_cpu(engine, device))
+    if engine not in ("auto", "torch"):
+        raise EngineError(f"{ref} has not been exported for {engine}: run `apvit export {ref}` once")
     from .torch_engine import TorchEngine
 
-    return TorchEngine(ref, device=device)
+    return TorchEngine(path, device=device)
+
+
+def _on_cpu(engine: str, device: str) -> str:
+    if device not in ("auto", "cpu"):
+        raise EngineError(f"exported files run on the CPU, not on {device!r}; use the weight file with torch there")
+    return engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,10 +16,12 @@ class EngineError(ValueError):
 
 
 class Output(NamedTuple):
-    """What a network says about B faces."""
+    """What a network says about B faces: probabilities, and what pooling kept (see `apvit.nn.Trace`)."""
 
     probabilities: NDArray[np.float32]  # [B, K] softmax of the logits divided by the card's temperature; rows sum to 1
-    patches: NDArray[np.int64]  # [B, kept] ascending ids of the patches that APP kept, row-major on the grid
+    patch_scores: NDArray[np.float32]  # [B, N] APP's score of every patch, row-major on the grid
+    patches: NDArray[np.int64]  # [B, kept] ascending ids of the patches that APP kept
+    tokens: tuple[NDArray[np.int64], ...]  # per block [B, kept_i] patch ids whose tokens are alive after it
     embedding: NDArray[np.float32]  # [B, D] class token after the final norm
 
 
@@ -46,3 +49,12 @@ def check_input(x: NDArray[Any], card: Card) -> None:
     bad = np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))
     if len(bad):
         raise EngineError(f"{len(bad)} of {len(x)} faces hold NaN or infinity, the first is number {bad[0]}")
+
+
+def thread_count() -> int:
+    """Threads that OMP_NUM_THREADS allows, 0 where it says nothing: engines that know no OpenMP obey it too.
+
+    Several processes with all cores' threads each are many times slower than one.
+    """
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    return int(value) if value.isdigit() else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,13 +37,23 @@ class TorchEngine:
             batch = torch.from_numpy(x).to(self.device).contiguous(memory_format=torch.channels_last)
             logits, trace = self.model(batch, return_trace=True)
             probabilities = (logits / self._card.temperature).softmax(1)
-        return Output(probabilities.cpu().numpy(), trace.patches.cpu().contiguous().numpy(), trace.cls.cpu().numpy())
+        return Output(
+            _numpy(probabilities),
+            _numpy(trace.patch_scores),
+            _numpy(trace.patches),
+            tuple(_numpy(alive) for alive in trace.tokens),
+            _numpy(trace.cls),
+        )
 
     def _full_precision(self) -> AbstractContextManager[None]:
         # On a GPU cuDNN rounds convolutions to TensorFloat-32 (10 bits of mantissa) unless told otherwise.
         if self.device.type != "cuda":
             return nullcontext()
         return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    return np.asarray(tensor.cpu().contiguous().numpy())
 
 
 def _device(name: str) -> torch.device:

@@ -1,0 +1,94 @@
+"""`apvit export`: a weight file as ONNX, with the proof that it computes the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from apvit.engines.export import Parity
+
+
+def export(
+    weights: Annotated[str, typer.Argument(metavar="W", help="Bundled name, path, or hf://owner/repo.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="OUT.onnx",
+            help="File to write; without it the export goes to the cache, where `apvit recognize` finds it.",
+            show_default=False,
+        ),
+    ] = None,
+    pixels: Annotated[
+        bool,
+        typer.Option(
+            "--pixels",
+            metavar="",
+            help="Put the preprocessing inside: uint8 RGB faces in, probabilities out, for other programs.",
+        ),
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="D", help="Faces for the proof: a prepared Parquet file or folder; else package photographs."
+        ),
+    ] = None,
+) -> None:
+    """Write weights as ONNX for ONNX Runtime, OpenVINO and others, and prove at once that the answers are the same.
+
+    The batch is dynamic, the card is inside. Prints the largest difference of a probability and how often the same
+    patches and tokens are kept, against torch on real faces; beyond 1e-4 it fails and writes nothing.
+    """
+    import json
+    import tempfile
+
+    from rich.console import Console
+
+    from apvit.engines.cache import export_path
+    from apvit.engines.export import export_onnx, prove
+    from apvit.engines.real_faces import dataset_faces, package_faces
+    from apvit.weights import find_weights, read_card
+
+    if pixels and out is None:
+        raise typer.BadParameter("the cache is for apvit's own engines; name a file", param_hint="--pixels")
+    console = Console(stderr=True, highlight=False)
+    path = export_path(find_weights(weights)) if out is None else out
+    if path.suffix != ".onnx":
+        raise typer.BadParameter(f"{path.name} must end in .onnx", param_hint="OUT.onnx")
+    card = read_card(weights)
+    faces = package_faces(card) if data is None else dataset_faces(data, card)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        unproven = Path(folder) / "unproven.onnx"
+        with console.status("exporting ..."):
+            export_onnx(weights, unproven)
+        with console.status("comparing ..."):
+            proofs = prove(weights, unproven, faces)
+        _show(console, proofs)
+        if pixels:  # the same graph behind the preprocessing, which tests compare with ours
+            export_onnx(weights, unproven, pixels=True)
+        unproven.replace(path)
+    console.print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    print(json.dumps({"weights": weights, "file": str(path), "proof": [vars(proof) for proof in proofs]}))
+
+
+def _show(console: Console, proofs: list[Parity]) -> None:
+    """Print the proofs; EngineError where one fails."""
+    from apvit.engines import EngineError
+    from apvit.engines.export import TOLERANCE
+
+    for proof in proofs:
+        console.print(
+            f"{proof.engine}: {proof.faces} real faces, largest difference of a probability "
+            f"{proof.largest_difference:.1e}; same patches kept in {proof.patches_agreement:.1%}, "
+            f"same tokens in {proof.tokens_agreement:.1%} of faces"
+        )
+    worst = max(proof.largest_difference for proof in proofs)
+    if not worst <= TOLERANCE:
+        raise EngineError(
+            f"the export differs from torch by {worst:.1e}, more than {TOLERANCE:.0e}; nothing was written"
+        )

@@ -1,0 +1,32 @@
+"""Where `apvit export` keeps the exports that engines find by themselves: one per content of a weight file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+VERSION = 1
+"""Part of a cached export's name; it rises when exports of the same weights change."""
+
+
+def cache_folder() -> Path:
+    """$APVIT_CACHE, or else the folder apvit in the user's cache folder; it may not exist yet."""
+    if folder := os.environ.get("APVIT_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "apvit"
+
+
+def export_path(weights: Path) -> Path:
+    """The cached export's place for the content of this weight file, whether it is there or not."""
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return cache_folder() / "exports" / f"{digest[:32]}-v{VERSION}.onnx"
+
+
+def cached_export(weights: Path) -> Path | None:
+    """The cached export of this weight file, or None."""
+    if not (cache_folder() / "exports").is_dir():  # saves reading the file
+        return None
+    path = export_path(weights)
+    return path if path.is_file() else None
