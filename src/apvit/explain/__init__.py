@@ -1,0 +1,1 @@
+"""Why: which patches and tokens pooling kept, and what spoke for an expression."""
