@@ -58,7 +58,7 @@ def rollout(model: HybridModel, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def class_attention(model: HybridModel, x: Tensor) -> Tensor:
-    """The class token's attention in each block, mean over heads: [B, C, S, S] -> [B, depth, N]; 0 where no token is."""
+    """Attention of the class token per block, mean over heads: [B, C, S, S] -> [B, depth, N]; 0 where no token is."""
     passed = forward_in_the_open(model, x)
     alive, maps = passed.patches, []
     for block in passed.blocks:
