@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN = 384
 """Pixels that a face is enlarged to, so that maps have smooth edges over it."""
+DPI = 110
 SEQUENTIAL = "cividis"
 """Evenly rising in lightness, the same to colour-blind eyes."""
 INK, FAINT, BAR, WINNER = "#1f2328", "#6e7781", "#9aa4af", "#0072b2"
@@ -67,6 +69,14 @@ def draw_panel(explanations: Sequence[Explanation], columns: int = 4) -> Figure:
         show_kept(middle, face, explanation.alive[-1], middle.get_title())
         show_map(right, face, explanation.relevance[explanation.expression], "")
     return figure
+
+
+def as_picture(figure: Figure) -> Image.Image:
+    """The figure as pixels, RGB."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    buffer.seek(0)
+    return Image.open(buffer).convert("RGB")
 
 
 def survivors(explanation: Explanation) -> list[tuple[str, npt.NDArray[np.bool_]]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from apvit.engines import Engine
+    from apvit.explain.explanation import Explanation
     from apvit.faces.alignment import AlignmentError, AlignmentTemplate
     from apvit.faces.detection import Detection, Detector
     from apvit.weights import Card
@@ -136,6 +137,22 @@ class Recognizer:
         if isinstance(faces, Exception):
             raise faces
         return faces
+
+    def explain(self, source: PictureSource) -> list[tuple[Face, Explanation]]:
+        """The faces of one picture, largest first, each with why: what pooling kept, what spoke for its expression.
+
+        Needs the engine "torch" (EngineError otherwise), since relevance needs gradients; else as calling.
+        """
+        from apvit.explain.explanation import explain
+        from apvit.faces.pictures import read_picture
+
+        picture = read_picture(source)
+        (faces,), (found,) = self._recognize([picture]), self._detect([picture])
+        crops = self._frame(picture, found)
+        for result in (faces, crops):
+            if isinstance(result, Exception):
+                raise result
+        return list(zip(faces, explain(self._engine, np.stack(crops)), strict=True)) if crops else []
 
     def many(self, sources: Iterable[S]) -> Iterator[tuple[S, list[Face] | Exception]]:
         """(source, faces) of each source in order; for a picture that cannot be used, its error instead of the faces.
