@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,8 @@ def create_detector(
 
     Raises DetectorError.
     """
-    if not min_face >= 1:
-        raise DetectorError(f"min_face must be at least 1 pixel, not {min_face}")
+    if not 1 <= min_face < math.inf:
+        raise DetectorError(f"min_face must be a finite number of at least 1 pixel, not {min_face}")
     if min_score is not None and not 0 <= min_score <= 1:
         raise DetectorError(f"min_score must lie between 0 and 1, not {min_score}")
     if name == "mtcnn":

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Picture = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
 
-DEFAULT_MIN_SCORE = 0.7
-"""The output net's score below which a face is left out."""
+DEFAULT_MIN_SCORE = 0.95
+"""The output net's score below which a face is left out; chosen by benchmarks/detection/thresholds.py."""
 
 PROPOSAL_SCORE = 0.6
 REFINED_SCORE = 0.7
@@ -56,6 +56,8 @@ class MTCNN:
 
     def detect(self, pictures: Sequence[Picture]) -> list[list[Detection]]:
         """The faces of each picture uint8 [H, W, 3] RGB, best score first; pictures may differ in size."""
+        if not pictures:
+            return []
         candidates = self._propose(pictures)
         candidates = self._refine(pictures, candidates)
         return self._output(pictures, candidates)

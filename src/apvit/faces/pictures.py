@@ -38,7 +38,10 @@ class PictureError(ValueError):
 
 
 def read_picture(
-    source: str | Path | bytes | Image.Image | npt.NDArray[Any], *, max_pixels: int = MAX_PIXELS
+    source: str | Path | bytes | Image.Image | npt.NDArray[Any],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
 ) -> npt.NDArray[np.uint8]:
     """`source` as an upright RGB array, uint8 [H, W, 3].
 
@@ -46,7 +49,7 @@ def read_picture(
     (returned as it is, not copied where it is contiguous). EXIF orientation is applied, transparency laid over white,
     16-bit grey scaled to 8 bits, float pictures taken as 0..1 or 0..255, CMYK, palette and grey converted; of
     animations the first frame counts. `max_pixels` limits width x height and is checked from the header, before
-    decoding.
+    decoding. `name` is what errors call bytes.
 
     Raises PictureError for anything that is not such a picture.
     """
@@ -56,7 +59,7 @@ def read_picture(
         name = repr(getattr(source, "filename", "") or "PIL image")
         return _decode(source, name, max_pixels)
     if isinstance(source, bytes):
-        return _open(io.BytesIO(source), f"the {len(source)} bytes given", max_pixels, empty=not source)
+        return _open(io.BytesIO(source), name or f"the {len(source)} bytes given", max_pixels, empty=not source)
     if isinstance(source, str | Path):
         return _read_file(Path(source), max_pixels)
     raise PictureError(
@@ -89,17 +92,18 @@ def _open(file: Any, name: str, max_pixels: int, *, empty: bool) -> npt.NDArray[
         raise PictureError(f"{name} is empty; copy or download the picture again")
     try:
         with warnings.catch_warnings():
-            # Our own limit is checked next, and loudly; Pillow's softer warning would only repeat it on stderr.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Our own limit on pixels is checked next, and loudly; damaged EXIF is nothing to bother a user with.
+            warnings.simplefilter("ignore")
             Image.init()
             # Older builds of Pillow lack AVIF.
             image = Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
     except UnidentifiedImageError as error:
         raise PictureError(
-            f"{name} is not a picture in a known format; convert it to JPEG, PNG, WebP, TIFF, GIF or BMP"
+            f"{name} is not a picture in a known format; save it as an 8-bit JPEG, PNG, WebP, TIFF, GIF or BMP"
         ) from error
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{name} has more than the {max_pixels:,} pixels allowed; shrink it first") from error
+        limit = min(max_pixels, MAX_PIXELS)
+        raise PictureError(f"{name} has more than the {limit:,} pixels allowed; shrink it first") from error
     except Exception as error:  # damaged headers make Pillow's readers raise nearly anything
         raise _damaged(name, error) from error
     with image:
@@ -131,7 +135,9 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> npt.NDArray[np.ui
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation 1..8; 1 where there is none. Called after loading: Pillow turns TIFF files itself then."""
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF should not cost the picture
         return 1
 
