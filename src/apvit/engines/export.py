@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from apvit.nn import APViT
+from apvit.nn import HybridModel
 from apvit.weights import Card, Preprocessing, load_weights
 
 from .engine import Engine, EngineError
@@ -52,7 +52,7 @@ def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False) -> N
     in .onnx, or the file cannot be written; WeightsError and CardError for weights that cannot be used.
     """
     try:
-        import onnxscript as _onnxscript  # type: ignore[import-untyped]  # noqa: F401
+        import onnxscript as _onnxscript  # noqa: F401
     except ModuleNotFoundError:
         raise EngineError("exporting needs onnx and onnxscript: pip install 'apvit[export]'") from None
     path = Path(path)
@@ -121,7 +121,7 @@ def _compare(truth: Engine, other: Engine, name: str, faces: NDArray[np.uint8], 
 class _Graph(nn.Module):
     """What is exported: the network with the temperature, and where asked for the preprocessing."""
 
-    def __init__(self, model: APViT, card: Card, *, pixels: bool):
+    def __init__(self, model: HybridModel, card: Card, *, pixels: bool):
         super().__init__()
         self.model = model
         self.temperature = card.temperature

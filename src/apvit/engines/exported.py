@@ -59,7 +59,7 @@ class OpenVinoEngine:
     """An exported file on OpenVINO (CPU), in float32 arithmetic. See `Engine`."""
 
     def __init__(self, path: str | Path):
-        import openvino
+        import openvino  # type: ignore[import-untyped]
 
         core = openvino.Core()
         try:
@@ -90,7 +90,10 @@ class OpenVinoEngine:
         return [results[i].copy() for i in range(len(results))]  # the request's own memory is used again
 
 
-EXPORTED_ENGINES = {"onnx": ("onnxruntime", OnnxEngine), "openvino": ("openvino", OpenVinoEngine)}
+EXPORTED_ENGINES: dict[str, tuple[str, type[OnnxEngine] | type[OpenVinoEngine]]] = {
+    "onnx": ("onnxruntime", OnnxEngine),
+    "openvino": ("openvino", OpenVinoEngine),
+}
 """For each engine of exported files the package it needs, which is also the name of the extra, and its class."""
 
 

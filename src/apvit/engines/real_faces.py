@@ -49,8 +49,8 @@ def package_faces(card: Card, seed: int = 0) -> NDArray[np.uint8]:
     template = card.preprocessing.alignment
     if template is None:
         raise EngineError("the weights name no alignment template: give faces of theirs with --data D")
-    with get_sample_data("grace_hopper.jpg", asfileobj=True) as file:
-        photographs = [np.asarray(astronaut()), read_picture(file.read())]
+    hopper = read_picture(get_sample_data("grace_hopper.jpg", asfileobj=False))
+    photographs = [np.asarray(astronaut()), hopper]  # type: ignore[no-untyped-call]
     random = np.random.default_rng(seed)
     crops = []
     for photograph, found in zip(photographs, create_detector("mtcnn").detect(photographs), strict=True):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from apvit.nn import HybridModel
 from apvit.nn.pooling import gather_tokens
+from apvit.nn.transformer import PoolingBlock
 
 
 class BlockAttention(NamedTuple):
@@ -37,7 +38,7 @@ def forward_in_the_open(model: HybridModel, x: Tensor) -> Passed:
     tokens, _, patches = model._tokens(model.stem(x))
     tokens = torch.cat(((model.class_token + model.class_position).expand(len(x), -1, -1), tokens), dim=1)
     blocks = []
-    for block in model.blocks:
+    for block in cast("list[PoolingBlock]", list(model.blocks)):
         attend = block.attention
         batch, count, dim = tokens.shape
         qkv = attend.qkv(block.norm1(tokens)).reshape(batch, count, 3, attend.num_heads, dim // attend.num_heads)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from apvit.engines import EngineError
+from apvit.engines import Engine, EngineError
 from apvit.engines.torch_engine import TorchEngine
 
 from .relevance import class_attention, class_relevance
@@ -56,7 +56,7 @@ class Explanation:
         }
 
 
-def explain(engine: TorchEngine, faces: npt.NDArray[np.uint8], batch_size: int = 16) -> Iterator[Explanation]:
+def explain(engine: Engine, faces: npt.NDArray[np.uint8], batch_size: int = 16) -> Iterator[Explanation]:
     """Explain faces [B, S, S, 3] or [B, S, S] uint8, aligned and sized as the engine's card says, in order.
 
     Gradients are needed, so only the torch engine explains. Raises EngineError for another engine, and CardError for

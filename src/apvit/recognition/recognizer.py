@@ -147,11 +147,12 @@ class Recognizer:
         from apvit.faces.pictures import read_picture
 
         picture = read_picture(source)
-        (faces,), (found,) = self._recognize([picture]), self._detect([picture])
-        crops = self._frame(picture, found)
-        for result in (faces, crops):
-            if isinstance(result, Exception):
-                raise result
+        (faces,) = self._recognize([picture])
+        crops = self._frame(picture, self._detect([picture])[0])
+        if isinstance(faces, Exception):
+            raise faces
+        if isinstance(crops, Exception):
+            raise crops
         return list(zip(faces, explain(self._engine, np.stack(crops)), strict=True)) if crops else []
 
     def many(self, sources: Iterable[S]) -> Iterator[tuple[S, list[Face] | Exception]]:
