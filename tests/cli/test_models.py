@@ -45,7 +45,13 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_json(bundled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed = json.loads(run(capsys, "--format", "json"))
-    assert [row["name"] for row in listed["architectures"]] == ["apvit_base", "apvit_tiny"]
+    assert [row["name"] for row in listed["architectures"]] == [
+        "apvit_base",
+        "apvit_small",
+        "apvit_tiny",
+        "transfer_base",
+    ]
+    assert round(listed["architectures"][-1]["multiply_accumulates"] / 1e9, 2) == 15.28
     assert listed["architectures"][0]["parameters"] == 65_209_543
     assert round(listed["architectures"][0]["multiply_accumulates"] / 1e9, 2) == 12.65
     (row,) = listed["weights"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -61,5 +62,13 @@ def test_equal_to_the_goldens(shared, name):
         assert cost.total == macs["total_macs"]
 
 
-def test_tiny_is_within_its_budget():
-    assert count_macs(ARCHITECTURES["apvit_tiny"]).total <= 0.25e9
+@pytest.mark.parametrize(("name", "budget"), [("apvit_tiny", 0.25e9), ("apvit_small", 2.5e9)])
+def test_within_the_budget(name, budget):
+    assert count_macs(ARCHITECTURES[name]).total <= budget
+
+
+def test_transfer_is_the_plain_hybrid_and_its_local_cnns():
+    cost, plain = count_macs(ARCHITECTURES["transfer_base"]), count_macs(APViTConfig(**OFF))
+    assert cost.local == 2 * 196 * (256 * 16 + 16)
+    assert replace(cost, local=0) == plain
+    assert round(cost.total / 1e9, 1) == 15.3

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apvit.nn import APViT, APViTConfig, create_model, list_architectures, resize_positions
+from apvit.nn import (
+    ARCHITECTURES,
+    APViT,
+    APViTConfig,
+    build_model,
+    create_model,
+    list_architectures,
+    read_config,
+    resize_positions,
+)
 
 SMALL = {
     "image_size": 16,
@@ -45,13 +56,29 @@ def test_forward_and_every_parameter_has_a_gradient(name):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+def parameters(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
 def test_budgets():
-    count = {name: sum(p.numel() for p in create_model(name).parameters()) for name in ("apvit_base", "apvit_tiny")}
-    assert count["apvit_base"] == 65_209_543
-    assert count["apvit_tiny"] <= 1_500_000
-    base = create_model("apvit_base")
-    assert sum(p.numel() for p in base.stem.parameters()) == 17_611_968 - 256 * 0
-    assert sum(p.numel() for p in base.head.parameters()) == 5_383
+    with torch.device("meta"):
+        models = {name: create_model(name) for name in list_architectures()}
+    base, transfer = models["apvit_base"], models["transfer_base"]
+    assert parameters(base) == 65_209_543
+    assert parameters(base.stem) == 17_611_968
+    assert parameters(base.head) == 5_383
+    assert parameters(models["apvit_small"]) <= 12_000_000
+    assert parameters(models["apvit_tiny"]) <= 1_500_000
+    # Two local CNNs: 256 -> 16 and 16 -> 1 with biases, and two numbers per channel of BatchNorm.
+    assert parameters(transfer) == parameters(base) + 2 * (256 * 16 + 16 + 2 * 16 + 16 + 1 + 2)
+
+
+def test_the_plain_hybrid_is_the_same_network_without_pooling():
+    with torch.device("meta"):
+        plain = create_model("apvit_base", patch_keep=None, token_keep=None)
+        assert parameters(plain) == 65_209_543
+    assert plain.config.token_counts == (196,) * 8
+    assert all(block.pool is None for block in plain.blocks)
 
 
 def test_a_fresh_model_answers_zero_and_moves_only_its_head():
@@ -131,6 +158,7 @@ def test_keep_counts(patch_keep, token_keep, patches, tokens):
         ({"patch_score": "best"}, "best.*abs_sum"),
         ({"token_score": "best"}, "best.*sum"),
         ({"colour": "grey"}, "colour"),
+        ({"family": "transfer"}, "family must be 'apvit' in APViTConfig, got 'transfer'"),
     ],
 )
 def test_wrong_arguments(overrides, message):
@@ -139,8 +167,31 @@ def test_wrong_arguments(overrides, message):
 
 
 def test_unknown_architecture():
-    with pytest.raises(ValueError, match="'apvit_huge'; known are apvit_base, apvit_tiny"):
+    with pytest.raises(ValueError, match="'apvit_huge'; known are apvit_base, apvit_small, apvit_tiny, transfer_base"):
         create_model("apvit_huge")
+
+
+@pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_configurations_come_back_from_json(config):
+    assert read_config(json.loads(json.dumps(config.to_dict()))) == config
+    with torch.device("meta"):
+        assert build_model(config).config is config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "unknown family None; known are apvit, transfer"),
+        ({"family": "vit"}, "unknown family 'vit'"),
+        ({"family": ["apvit"]}, r"unknown family \['apvit'\]"),
+        ({"family": "apvit", "map_drop": 0.6}, "unknown hyper-parameters map_drop"),
+        ({"family": "transfer", "patch_keep": 160}, "unknown hyper-parameters patch_keep"),
+        ({"family": "transfer", "map_drop": "often"}, "malformed hyper-parameters"),
+    ],
+)
+def test_dictionaries_that_are_no_configuration(values, message):
+    with pytest.raises(ValueError, match=message):
+        read_config(values)
 
 
 @pytest.mark.parametrize(

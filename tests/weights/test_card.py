@@ -158,7 +158,7 @@ def _edited(card: Card, *path: str, to: Any) -> str:
 @pytest.mark.parametrize(
     ("path", "to", "message"),
     [
-        (("format",), 2, "has format 2, but this release reads up to 1; update apvit"),
+        (("format",), 3, "has format 3, but this release reads up to 2; update apvit"),
         (("format",), 0, "format must be a positive integer, got 0"),
         (("format",), "1", "format must be a positive integer, got '1'"),
         (("colour",), "x", "the card has unknown keys: colour"),
@@ -200,14 +200,36 @@ def test_from_json_refuses_text(text: str, message: str) -> None:
 
 
 def test_older_versions_pass_through_every_upgrade(make_card: MakeCard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is one version so far; two imagined later ones show that the chain runs in order and to its end."""
-    monkeypatch.setattr(card_module, "FORMAT", 3)
-    monkeypatch.setitem(card_module.UPGRADES, 1, lambda v: {**v, "temperature": v["temperature"] + 1})
-    monkeypatch.setitem(card_module.UPGRADES, 2, lambda v: {**v, "temperature": v["temperature"] * 2})
+    """Two imagined later versions show that the chain runs in order and to its end."""
+    monkeypatch.setattr(card_module, "FORMAT", 4)
+    monkeypatch.setitem(card_module.UPGRADES, 2, lambda v: {**v, "temperature": v["temperature"] + 1})
+    monkeypatch.setitem(card_module.UPGRADES, 3, lambda v: {**v, "temperature": v["temperature"] * 2})
     card = make_card()
     assert Card.from_json(_edited(card, "format", to=1)).temperature == (card.temperature + 1) * 2
-    assert Card.from_json(_edited(card, "format", to=2)).temperature == card.temperature * 2
-    assert Card.from_json(_edited(card, "format", to=3)) == card
+    assert Card.from_json(_edited(card, "format", to=2)).temperature == (card.temperature + 1) * 2
+    assert Card.from_json(_edited(card, "format", to=3)).temperature == card.temperature * 2
+    assert Card.from_json(_edited(card, "format", to=4)) == card
+
+
+def version_1(card: Card) -> str:
+    """The card as the first version wrote it, which knew one family only."""
+    values = json.loads(card.to_json())
+    values["format"] = 1
+    del values["parameters"]["family"]
+    return json.dumps(values)
+
+
+def test_cards_of_version_1_are_apvits(make_card: MakeCard) -> None:
+    card = make_card()
+    assert json.loads(card.to_json())["parameters"]["family"] == "apvit"
+    assert Card.from_json(version_1(card)) == card
+
+
+@pytest.mark.parametrize("parameters", [None, [], "family"])
+def test_malformed_cards_of_version_1(make_card: MakeCard, parameters: Any) -> None:
+    values = {**json.loads(version_1(make_card())), "parameters": parameters}
+    with pytest.raises(CardError, match="parameters must be a JSON object"):
+        Card.from_json(json.dumps(values))
 
 
 def test_every_older_version_has_an_upgrade() -> None:

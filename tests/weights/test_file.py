@@ -229,7 +229,7 @@ def test_damage_never_crashes(saved: Path, model: APViT, data: st.DataObject) ->
         (lambda t: t.update({"head.bias": torch.zeros(0)}), "'head.bias' is empty"),
         (lambda t: t.update({"head.bias": torch.full((8,), torch.nan)}), "'head.bias' has values that are NaN"),
         (lambda t: t.update({"head.bias": torch.full((8,), torch.inf).half()}), "'head.bias' has values that are NaN"),
-        (lambda t: t.clear(), "the card describes 4 blocks and units, but there are 0 tensors"),
+        (lambda t: t.clear(), "the card describes 4 blocks, units and local CNNs, but there are 0 tensors"),
     ],
 )
 def test_tensors_that_do_not_fit(saved: Path, change: Any, message: str) -> None:
@@ -244,8 +244,8 @@ def test_tensors_that_do_not_fit(saved: Path, change: Any, message: str) -> None
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"depth": 10**9}, "describes 1000000002 blocks and units"),
-        ({"stem_stages": [[8, 10**9]]}, "blocks and units"),
+        ({"depth": 10**9}, "describes 1000000002 blocks, units"),
+        ({"stem_stages": [[8, 10**9]]}, "blocks, units and local CNNs"),
         ({"stem_stages": 3}, "parameters cannot be built"),
         ({"depth": None}, "parameters cannot be built"),
         ({"dim": 10**30}, "parameters cannot be built"),

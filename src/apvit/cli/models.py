@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from apvit.nn import APViTConfig
+    from apvit.nn import HybridConfig
 
 
 def models(
@@ -30,7 +30,7 @@ def models(
 
 
 def _weights() -> list[dict[str, Any]]:
-    from apvit.nn import APViTConfig
+    from apvit.nn import read_config
     from apvit.weights import find_weights, list_weights, read_card
 
     rows = []
@@ -43,7 +43,7 @@ def _weights() -> list[dict[str, Any]]:
                 "architecture": card.architecture,
                 "labels": list(card.labels.expressions),
                 "metrics": list(card.metrics),
-                **_size(APViTConfig.from_dict(card.parameters)),
+                **_size(read_config(card.parameters)),
                 "bytes": find_weights(name).stat().st_size,
                 "alignment": None if alignment is None else alignment.name,
                 "licence": card.licence,
@@ -58,13 +58,13 @@ def _architectures() -> list[dict[str, Any]]:
     return [{"name": name, **_size(config)} for name, config in ARCHITECTURES.items()]
 
 
-def _size(config: APViTConfig) -> dict[str, Any]:
+def _size(config: HybridConfig) -> dict[str, Any]:
     import torch
 
-    from apvit.nn import APViT, count_macs
+    from apvit.nn import build_model, count_macs
 
     with torch.device("meta"):
-        parameters = sum(p.numel() for p in APViT(config).parameters())
+        parameters = sum(p.numel() for p in build_model(config).parameters())
     return {
         "input": [config.in_channels, config.image_size, config.image_size],
         "parameters": parameters,

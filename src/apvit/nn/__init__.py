@@ -1,8 +1,9 @@
-"""The model: attentive pooling, the IR stem, pooling blocks, APViT. Needs torch and nothing of ours."""
+"""The models: attentive pooling, the IR stem, pooling blocks, APViT, TransFER. Needs torch and nothing of ours."""
 
-from .architectures import ARCHITECTURES, create_model, list_architectures
+from .architectures import ARCHITECTURES, build_model, create_model, list_architectures, read_config
 from .cost import Cost, count_macs
-from .model import APViT, APViTConfig, Trace
+from .hybrid import HybridConfig, HybridModel, Trace
+from .model import APViT, APViTConfig
 from .pooling import (
     AttentivePatchPooling,
     AttentiveTokenPooling,
@@ -10,6 +11,7 @@ from .pooling import (
     attentive_token_pooling,
     keep_count,
 )
+from .transfer import TransFER, TransFERConfig
 from .transformer import resize_positions
 
 __all__ = [
@@ -19,12 +21,18 @@ __all__ = [
     "AttentivePatchPooling",
     "AttentiveTokenPooling",
     "Cost",
+    "HybridConfig",
+    "HybridModel",
     "Trace",
+    "TransFER",
+    "TransFERConfig",
     "attentive_patch_pooling",
     "attentive_token_pooling",
+    "build_model",
     "count_macs",
     "create_model",
     "keep_count",
     "list_architectures",
+    "read_config",
     "resize_positions",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .model import APViTConfig
+from .hybrid import HybridConfig
+from .transfer import TransFERConfig
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,15 @@ class Cost:
     linear: int  # the blocks' linear layers
     attention: int  # query-key and attention-value products
     head: int
+    local: int = 0  # TransFER's local CNNs
 
     @property
     def total(self) -> int:
         """The sum of all parts."""
-        return self.stem + self.projection + self.linear + self.attention + self.head
+        return self.stem + self.projection + self.linear + self.attention + self.head + self.local
 
 
-def count_macs(config: APViTConfig) -> Cost:
+def count_macs(config: HybridConfig) -> Cost:
     """Multiply-accumulates of `config` for one face."""
     side, width = config.image_size, config.stem_width
     stem = side**2 * 9 * config.in_channels * width
@@ -45,4 +47,7 @@ def count_macs(config: APViTConfig) -> Cost:
         linear += (1 + before) * 4 * dim**2 + (1 + after) * 2 * dim * hidden
         attention += 2 * (1 + before) ** 2 * dim
         before = after
-    return Cost(stem, config.num_patches * width * dim, linear, attention, dim * config.num_classes)
+    local = 0
+    if isinstance(config, TransFERConfig):
+        local = config.num_patches * config.local_branches * (width + 1) * config.local_width
+    return Cost(stem, config.num_patches * width * dim, linear, attention, dim * config.num_classes, local)

@@ -14,10 +14,19 @@ from numpy.typing import NDArray
 from apvit.expressions import LABEL_SPACES, LabelSpace
 from apvit.faces.alignment import TEMPLATES, AlignmentTemplate
 
-FORMAT = 1
+FORMAT = 2
 """The card version that this release writes."""
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _name_family(values: dict[str, Any]) -> dict[str, Any]:
+    """1 -> 2: `parameters` says its family, so that there can be others; all cards of version 1 were APViT's."""
+    parameters = values.get("parameters")
+    if not isinstance(parameters, dict):
+        return values  # refused where its fields are read
+    return {**values, "parameters": {**parameters, "family": "apvit"}}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _name_family}
 """For each older card version, the function that turns its JSON object into that of the next version."""
 
 CHANNELS = {"grey": 1, "rgb": 3}
@@ -105,7 +114,8 @@ class Preprocessing:
 class Card:
     """What a weight file is, how to feed it, what its outputs mean, and how good it was where.
 
-    architecture: a name for people; `parameters` (every field of `APViTConfig`) is what is built.
+    architecture: a name for people; `parameters` is what is built: the `family` ("apvit" or "transfer") and every other
+    field of its `APViTConfig` or `TransFERConfig`.
     temperature: logits are divided by it before the softmax.
     provenance: where the weights come from (dataset, protocol, split, seed, recipe, code commit, ...).
     metrics: one dict per measurement, with at least "split" and "faces" (how many); accuracies are fractions of 1.

@@ -20,7 +20,7 @@ from .sources import WeightsError, find_weights
 if TYPE_CHECKING:
     import torch
 
-    from apvit.nn import APViT
+    from apvit.nn import HybridModel
 
 __all__ = ["WeightsError", "load_weights", "read_card", "save_weights"]
 
@@ -41,7 +41,7 @@ class _Stored(NamedTuple):
     data: bytes | bytearray | memoryview
 
 
-def save_weights(model: APViT, card: Card, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
+def save_weights(model: HybridModel, card: Card, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
     """Write `model` and `card` to one .safetensors file, in the model's own dtypes or with its floats cast to `dtype`.
 
     The file appears complete or not at all: it is written under a temporary name in the same folder and renamed.
@@ -68,7 +68,7 @@ def save_weights(model: APViT, card: Card, path: str | Path, *, dtype: torch.dty
     _write(Path(path), {CARD_KEY: text, DIGEST_KEY: _digest(text, stored)}, stored)
 
 
-def load_weights(ref: str | Path, *, device: str | torch.device = "cpu") -> tuple[APViT, Card]:
+def load_weights(ref: str | Path, *, device: str | torch.device = "cpu") -> tuple[HybridModel, Card]:
     """The model, float32 and in evaluation mode on `device`, and the card of a bundled name, path or hub reference.
 
     Raises WeightsError or CardError for a file that is missing, truncated, altered since it was written, not made by
@@ -104,22 +104,25 @@ def read_card(ref: str | Path) -> Card:
     return _read(find_weights(ref))[0]
 
 
-def assemble(parameters: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> APViT:
-    """The model of these hyper-parameters that holds exactly these tensors, in evaluation mode.
+def assemble(parameters: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> HybridModel:
+    """The model of these hyper-parameters, of whichever family, that holds exactly these tensors, in evaluation mode.
 
     Raises WeightsError for parameters that cannot be built, and for missing, unexpected or misshapen tensors.
     """
     import torch
 
-    from apvit.nn import APViT, APViTConfig
+    from apvit.nn import build_model, read_config
 
     try:
-        # Bounds what a forged card can make us build; every block and stem unit has several tensors.
+        # Bounds what a forged card can make us build; every block, stem unit and local CNN has several tensors.
         modules = int(parameters["depth"]) + sum(int(units) for _, units in parameters["stem_stages"])
+        modules += int(parameters.get("local_branches", 0))
         if modules > len(tensors):
-            raise WeightsError(f"the card describes {modules} blocks and units, but there are {len(tensors)} tensors")
+            raise WeightsError(
+                f"the card describes {modules} blocks, units and local CNNs, but there are {len(tensors)} tensors"
+            )
         with torch.device("meta"):  # no memory, no initialisation, no random numbers drawn
-            model = APViT(APViTConfig.from_dict(parameters))
+            model = build_model(read_config(parameters))
     except WeightsError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
@@ -243,7 +246,7 @@ def _dtypes() -> dict[str, torch.dtype]:
     return dict(zip((*FLOATS, INTEGER), dtypes, strict=True))
 
 
-def _parameters(model: APViT) -> dict[str, Any]:
+def _parameters(model: HybridModel) -> dict[str, Any]:
     """The model's hyper-parameters as the card holds them, with lists for tuples."""
     values: dict[str, Any] = json.loads(json.dumps(model.config.to_dict()))
     return values

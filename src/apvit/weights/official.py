@@ -11,7 +11,7 @@ import math
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from apvit.nn import ARCHITECTURES, APViT, APViTConfig
 from apvit.nn.model import PAPER_TOKEN_KEEP
 
 from .card import Card, Preprocessing
-from .file import assemble, save_weights, summary
-from .sources import WeightsError
+from .checkpoints import CheckpointError, ImportReport, fit, name_of, read_state_dict
+from .file import save_weights
 
 LABEL_SPACES_BY_CLASSES = {7: "apvit-official-7", 8: "apvit-official-8"}
 
@@ -62,24 +62,6 @@ _COMPUTES = re.compile(r"(extractor\.(input_layer|body\.\d\.\d+)|vit|convert|nec
 _STAGES = r"extractor\.body\.(\d)\.\d+\..*"
 
 
-class OfficialCheckpointError(WeightsError):
-    """A file or state dict is not an official APViT checkpoint, or not one that our model can hold."""
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """What became of a checkpoint's keys, by official name; the missing ones were filled in, see from_official."""
-
-    used: tuple[str, ...]
-    unused: tuple[str, ...]
-    missing: tuple[str, ...]
-
-    @property
-    def missing_head(self) -> tuple[str, ...]:
-        """Those of the missing keys that belong to the classifier."""
-        return tuple(key for key in self.missing if key.startswith("head."))
-
-
 def from_official(
     path_or_state_dict: str | Path | Mapping[str, Any],
     *,
@@ -96,14 +78,13 @@ def from_official(
     Unused and missing keys are one warning. Unused are leftovers such as the face-recognition backbone's `output_layer`
     and fourth stage. Missing may be the head, which is then zero as at the start of training, and BatchNorm's batch
     counters, which no result depends on. Without any other tensor the model would silently compute noise, which raises
-    OfficialCheckpointError; so do contradicting shapes, NaN, and whatever is no official checkpoint. ValueError where
+    CheckpointError; so do contradicting shapes, NaN, and whatever is no official checkpoint. ValueError where
     `num_heads` or a keep does not fit the model, e.g. a `token_keep` of another length than there are blocks.
     """
     model, report = read_official(path_or_state_dict, num_heads=num_heads, patch_keep=patch_keep, token_keep=token_keep)
     if report.unused or report.missing:
         warnings.warn(
-            f"official checkpoint: unused keys {summary(report.unused)}, missing keys {summary(report.missing)}"
-            + ("; the head starts from zero" if report.missing_head else ""),
+            f"official checkpoint: {report}" + ("; the head starts from zero" if report.missing_head else ""),
             stacklevel=2,
         )
     return model
@@ -120,28 +101,21 @@ def read_official(
     found = _state_dict(path_or_state_dict)
     config = replace(_infer(found), num_heads=num_heads, patch_keep=patch_keep, token_keep=token_keep)
     with torch.device("meta"):
-        wanted = {official_name(name): (name, tensor) for name, tensor in APViT(config).state_dict().items()}
-    unused = tuple(key for key in found if key not in wanted)
-    if foreign := [key for key in unused if _COMPUTES.match(key)]:
-        raise OfficialCheckpointError(
-            f"the checkpoint is of another model: its keys {summary(foreign)} take part in that one's computation, but "
-            f"have no place in APViT's"
-        )
-    missing = tuple(key for key in wanted if key not in found)
-    if needed := [key for key in missing if not key.startswith("head.") and not key.endswith("num_batches_tracked")]:
-        raise OfficialCheckpointError(f"the checkpoint lacks {summary(needed)}, without which the model computes noise")
-    tensors = {}
-    for key, (name, like) in wanted.items():
-        tensor = found.get(key, torch.zeros(()).expand(like.shape))
-        if tensor.shape != like.shape:
-            raise OfficialCheckpointError(
-                f"the checkpoint contradicts itself: {key} must be {list(like.shape)}, got {list(tensor.shape)}"
-            )
-        tensors[name] = tensor.detach().to("cpu", like.dtype, copy=True)
-        if not bool(tensors[name].isfinite().all()):
-            raise OfficialCheckpointError(f"the checkpoint's {key} has values that are NaN or infinite")
-    used = tuple(key for key in found if key in wanted)
-    return assemble(config.to_dict(), tensors), ImportReport(used, unused, missing)
+        model = APViT(config)
+    own = model.state_dict()
+    tensors, report = fit(
+        found,
+        {official_name(name): tensor for name, tensor in own.items()},
+        computes=_COMPUTES,
+        subject=name_of(path_or_state_dict),
+        optional=("head.",),
+    )
+    filled = {
+        name: tensors[key] if (key := official_name(name)) in tensors else torch.zeros(like.shape, dtype=like.dtype)
+        for name, like in own.items()
+    }
+    model.load_state_dict(filled, assign=True)
+    return model.eval(), report
 
 
 def convert_official(
@@ -157,22 +131,22 @@ def convert_official(
     """Write an official checkpoint file in our format, float16 with `half`; returns the card and what was used.
 
     The card states the official preprocessing and, unless `labels` names another label space, the official label order.
-    Raises as `from_official`; also OfficialCheckpointError for a missing head and for a number of classes that no
-    official label order has, CardError for labels or preprocessing that do not fit.
+    Raises as `from_official`; also CheckpointError for a missing head and for a number of classes that no official
+    label order has, CardError for labels or preprocessing that do not fit.
     """
     source, destination = Path(source), Path(destination)
     if destination.exists() and source.exists() and destination.samefile(source):
-        raise OfficialCheckpointError(f"{destination} is the checkpoint itself; name another output")
+        raise CheckpointError(f"{destination} is the checkpoint itself; name another output")
     model, report = read_official(source, num_heads=num_heads, patch_keep=patch_keep, token_keep=token_keep)
     config = model.config
     if report.missing_head:
-        raise OfficialCheckpointError(
+        raise CheckpointError(
             f"{source} has no {' and no '.join(report.missing_head)}, so it cannot tell expressions; "
             f"load it with apvit.from_official and train it"
         )
     space = labels or LABEL_SPACES_BY_CLASSES.get(config.num_classes)
     if space is None:
-        raise OfficialCheckpointError(
+        raise CheckpointError(
             f"{source} has {config.num_classes} classes instead of 7 or 8; name the order of its labels (--labels)"
         )
     with source.open("rb") as file:
@@ -222,35 +196,14 @@ def official_name(name: str) -> str:
 
 def _state_dict(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
     """Official key -> tensor, without wrappers and prefix."""
-    values = source if isinstance(source, Mapping) else _load(Path(source))
-    if isinstance(values, Mapping) and isinstance(values.get("state_dict"), Mapping):
-        values = values["state_dict"]
-    if not isinstance(values, Mapping):
-        raise OfficialCheckpointError("not an official APViT checkpoint: it holds no state dict")
-    found = {str(key).removeprefix("module."): value for key, value in values.items() if isinstance(value, Tensor)}
+    found = read_state_dict(source, "an official APViT checkpoint")
     if not any(key.startswith("vit.blocks.") for key in found):
         backbone = any(key.startswith("body.") for key in found)
-        raise OfficialCheckpointError(
-            f"not an official APViT checkpoint: none of its {len(found)} tensors is called vit.blocks.*"
-            + (" (it looks like a face-recognition backbone alone)" if backbone else "")
+        raise CheckpointError(
+            f"{name_of(source)} is not an official APViT checkpoint: none of its {len(found)} tensors is called "
+            "vit.blocks.*" + (" (it looks like a face-recognition backbone alone)" if backbone else "")
         )
     return found
-
-
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise OfficialCheckpointError(f"no checkpoint {str(path)!r}: there is no such file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile file makes the unpickler raise anything
-        raise OfficialCheckpointError(
-            f"{path} is damaged, or holds more than tensors and plain values ({type(error).__name__}), which is not "
-            f"opened because it may run code; where you trust it, save its state dict alone to a new file"
-        ) from None
 
 
 def _infer(found: Mapping[str, Tensor]) -> APViTConfig:
@@ -258,9 +211,9 @@ def _infer(found: Mapping[str, Tensor]) -> APViTConfig:
 
     def shape(key: str, dimensions: int) -> torch.Size:
         if key not in found:
-            raise OfficialCheckpointError(f"the checkpoint lacks {key}, without which the model computes noise")
+            raise CheckpointError(f"the checkpoint lacks {key}, without which the model computes noise")
         if found[key].ndim != dimensions or not all(found[key].shape):
-            raise OfficialCheckpointError(
+            raise CheckpointError(
                 f"the checkpoint's {key} must have {dimensions} dimensions, none zero, got {list(found[key].shape)}"
             )
         return found[key].shape
@@ -273,7 +226,7 @@ def _infer(found: Mapping[str, Tensor]) -> APViTConfig:
     patches, dim = shape("vit.patch_pos_embed", 3)[1:]
     grid = math.isqrt(patches)
     if grid * grid != patches:
-        raise OfficialCheckpointError(f"the checkpoint's vit.patch_pos_embed has {patches} patches, not a square grid")
+        raise CheckpointError(f"the checkpoint's vit.patch_pos_embed has {patches} patches, not a square grid")
     hidden = shape("vit.blocks.0.mlp.fc1.weight", 2)[0]
     ratio = hidden / dim
     return APViTConfig(
@@ -297,7 +250,7 @@ def _count(found: Mapping[str, Tensor], pattern: str) -> int:
     numbers = sorted({int(match[1]) for key in found if (match := re.fullmatch(pattern, key))})
     if not numbers or numbers != list(range(len(numbers))):
         what = pattern.replace("\\", "").split("(")[0]
-        raise OfficialCheckpointError(f"the checkpoint's {what}* must be numbered 0, 1, 2, ..., got {numbers[:30]}")
+        raise CheckpointError(f"the checkpoint's {what}* must be numbered 0, 1, 2, ..., got {numbers[:30]}")
     return len(numbers)
 
 
