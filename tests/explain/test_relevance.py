@@ -101,8 +101,7 @@ def test_class_relevance_by_finite_differences_of_one_head_and_block():
     block, passed = model.blocks[0], forward_in_the_open(model, x)
     attention = passed.blocks[0].attention.detach()
 
-    tokens, _, _ = model._tokens(model.stem(x))
-    tokens = torch.cat(((model.class_token + model.class_position), tokens), dim=1).detach()
+    tokens = model.embed(x)[0].detach()
     value = block.attention.qkv(block.norm1(tokens)).reshape(1, 17, 3, 1, 32)[:, :, 2, 0]
 
     def logit(row: torch.Tensor) -> torch.Tensor:

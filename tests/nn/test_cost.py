@@ -72,3 +72,13 @@ def test_transfer_is_the_plain_hybrid_and_its_local_cnns():
     assert cost.local == 2 * 196 * (256 * 16 + 16)
     assert replace(cost, local=0) == plain
     assert round(cost.total / 1e9, 1) == 15.3
+
+
+def test_what_is_executed():
+    """The last block's saving: all its work but keys and values is done for the class token alone."""
+    config = ARCHITECTURES["apvit_base"]
+    paper, real = count_macs(config), count_macs(config, executed=True)
+    tokens, dim, hidden = 117, 768, 2304  # 1 + 116 tokens enter the eighth block, 105 go through its MLP
+    assert paper.linear - real.linear == (tokens - 1) * 2 * dim**2 + (105 - 1) * 2 * dim * hidden
+    assert paper.attention - real.attention == 2 * (tokens**2 - tokens) * dim
+    assert (paper.stem, paper.projection, paper.head) == (real.stem, real.projection, real.head)

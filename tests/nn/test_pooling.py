@@ -15,6 +15,7 @@ from apvit.nn import (
     keep_count,
 )
 from apvit.nn.pooling import PATCH_SCORES, class_logits
+from apvit.nn.transformer import PoolingBlock
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,16 @@ def test_patch_pooling_properties(batch, patches, dim, data):
         dropped[row] = False
         if dropped.any():
             assert row_scores[row].min() >= row_scores[dropped].max()
+
+
+@pytest.mark.parametrize("keep", [None, 5])
+def test_a_class_only_block_is_the_whole_blocks_class_token(keep):
+    torch.manual_seed(0)
+    block = PoolingBlock(32, 4, 64, keep, "sum").double().eval()
+    x = torch.randn(3, 10, 32, dtype=torch.float64)
+    whole, kept = block(x)
+    alone, selected = block(x, class_only=True)
+    assert alone.shape == (3, 1, 32)
+    torch.testing.assert_close(alone, whole[:, :1])
+    assert kept is None if keep is None else torch.equal(kept, selected)
+    assert block(x, class_only=True, select=False)[1] is None

@@ -12,9 +12,11 @@ import typer
 from apvit.cli import data
 from apvit.cli.convert import convert
 from apvit.cli.evaluate import evaluate
+from apvit.cli.explain import explain
 from apvit.cli.export import export
 from apvit.cli.models import models
 from apvit.cli.recognize import recognize
+from apvit.cli.robustness import robustness
 from apvit.cli.train import train
 
 __all__ = ["app", "main"]
@@ -32,8 +34,10 @@ app.add_typer(data.app)
 # The recipe's fields are its options: jsonargparse reads them, and answers --help too.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(train)
 app.command()(evaluate)
+app.command()(robustness)
 app.command()(convert)
 app.command()(export)
+app.command()(explain)
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""

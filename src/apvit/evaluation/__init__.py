@@ -1,6 +1,7 @@
 """Evaluation: figures of a weight file on a prepared split."""
 
-from .evaluate import EvaluationError, evaluate
+from .errors import EvaluationError
+from .evaluate import evaluate
 from .metrics import expression_metrics
 
 __all__ = ["EvaluationError", "evaluate", "expression_metrics"]

@@ -22,6 +22,11 @@ def expression_metrics(
     confusion (rows true, columns predicted, counts). Raises ValueError for no faces, or shapes that do not match.
     """
     import torch
+
+    try:
+        import torchmetrics  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("evaluation needs torchmetrics: pip install 'apvit[train]'") from error
     from torchmetrics.functional.classification import (
         multiclass_accuracy,
         multiclass_calibration_error,

@@ -35,8 +35,7 @@ def forward_in_the_open(model: HybridModel, x: Tensor) -> Passed:
     """
     if model.training:
         raise RuntimeError("explanations need the model in evaluation mode: call model.eval()")
-    tokens, _, patches = model._tokens(model.stem(x))
-    tokens = torch.cat(((model.class_token + model.class_position).expand(len(x), -1, -1), tokens), dim=1)
+    tokens, _, patches = model.embed(x)
     blocks = []
     for block in cast("list[PoolingBlock]", list(model.blocks)):
         attend = block.attention

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of a configuration, in the paper's formulation."""
+"""Multiply-accumulates of a configuration, in the paper's formulation and as they are executed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from .transfer import TransFERConfig
 class Cost:
     """Multiply-accumulates for one face; the literature calls them FLOPs.
 
-    Counted as the paper does: convolutions, linear layers and attention products, every token in every block, also in
-    the last one, of which only the class token is read. Norms, activations and selections are not counted.
+    Convolutions, linear layers and attention products; norms, activations and selections are not counted.
     """
 
     stem: int
@@ -29,8 +28,12 @@ class Cost:
         return self.stem + self.projection + self.linear + self.attention + self.head + self.local
 
 
-def count_macs(config: HybridConfig) -> Cost:
-    """Multiply-accumulates of `config` for one face."""
+def count_macs(config: HybridConfig, *, executed: bool = False) -> Cost:
+    """Multiply-accumulates of `config` for one face.
+
+    Counted as the paper does, every token in every block; or what is `executed`: in the last block, of which only the
+    class token is read, that token's query, attention, projection and MLP, and all tokens' keys and values.
+    """
     side, width = config.image_size, config.stem_width
     stem = side**2 * 9 * config.in_channels * width
     for channels, units in config.stem_stages:
@@ -43,9 +46,13 @@ def count_macs(config: HybridConfig) -> Cost:
     dim, hidden = config.dim, config.mlp_hidden
     linear = attention = 0
     before = config.patch_count
-    for after in config.token_counts:
-        linear += (1 + before) * 4 * dim**2 + (1 + after) * 2 * dim * hidden
-        attention += 2 * (1 + before) ** 2 * dim
+    for block, after in enumerate(config.token_counts, 1):
+        if executed and block == config.depth:
+            linear += (1 + before) * 2 * dim**2 + 2 * dim**2 + 2 * dim * hidden
+            attention += 2 * (1 + before) * dim
+        else:
+            linear += (1 + before) * 4 * dim**2 + (1 + after) * 2 * dim * hidden
+            attention += 2 * (1 + before) ** 2 * dim
         before = after
     local = 0
     if isinstance(config, TransFERConfig):

@@ -156,8 +156,10 @@ class HybridModel(nn.Module, ABC):
         """See the class."""
         x, patch_scores, patches = self.embed(x)
         alive, tokens = patches, []
-        for block in self.blocks:
-            x, kept = block(x)
+        for i, block in enumerate(self.blocks, 1):
+            # After the last block only the class token is read, so it alone is computed there.
+            last = i == len(self.blocks)
+            x, kept = block(x, class_only=last, select=return_trace or not last)
             if return_trace:
                 alive = alive if kept is None else alive.gather(1, kept)
                 tokens.append(alive)

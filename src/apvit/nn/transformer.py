@@ -16,7 +16,8 @@ class Attention(nn.Module):
     """Multi-head self-attention, qkv without bias; x [B, T, D] -> [B, T, D].
 
     Also returns the query and key [B, H, T, d] for the pooling that follows. dropped: [B, H] bool, heads whose query,
-    key and value are zeroed, and so what they contribute.
+    key and value are zeroed, and so what they contribute. class_only: only the class token (position 0) asks, so that
+    the result is [B, 1, D] and the query [B, H, 1, d].
     """
 
     def __init__(self, dim: int, num_heads: int):
@@ -26,14 +27,27 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.project = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, dropped: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        batch, tokens, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, dim // self.num_heads)
-        if dropped is not None:
-            qkv = qkv.masked_fill(dropped[:, None, None, :, None], 0)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, H, T, d]
+    def forward(
+        self, x: Tensor, dropped: Tensor | None = None, class_only: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if class_only:
+            dim = self.qkv.in_features
+            for_query, for_key_value = self.qkv.weight.split((dim, 2 * dim))
+            (query,) = self._heads(F.linear(x[:, :1], for_query), dropped)
+            key, value = self._heads(F.linear(x, for_key_value), dropped)
+        else:
+            query, key, value = self._heads(self.qkv(x), dropped)
         y = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
-        return self.project(y.transpose(1, 2).reshape(batch, tokens, dim)), query, key
+        return self.project(y.transpose(1, 2).flatten(2)), query, key
+
+    def _heads(self, x: Tensor, dropped: Tensor | None) -> tuple[Tensor, ...]:
+        """[B, T, n * D] -> n tensors [B, H, T, d], zero in the dropped heads."""
+        batch, tokens, width = x.shape
+        size = self.qkv.in_features // self.num_heads
+        x = x.reshape(batch, tokens, width // self.qkv.in_features, self.num_heads, size)
+        if dropped is not None:
+            x = x.masked_fill(dropped[:, None, None, :, None], 0)
+        return x.permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class MLP(nn.Module):
@@ -53,6 +67,8 @@ class PoolingBlock(nn.Module):
     """One block: attention, then ATP down to `keep` non-class tokens (None: no pooling), then the MLP.
 
     x [B, 1 + N, D], class token first -> (x [B, 1 + keep, D], kept positions [B, keep] of the N, or None).
+    class_only: compute the class token alone, x [B, 1, D]: exact where nothing else is read, as after the last block.
+    select: whether kept positions are wanted; without them a class_only block need not compute its selection.
     head_drop: TransFER's MSAD; in training, the probability per sample that one of the heads is zeroed. Both public
     ports of TransFER index a token there by mistake; the paper drops a head.
     """
@@ -68,16 +84,17 @@ class PoolingBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim, LAYER_NORM_EPS)
         self.mlp = MLP(dim, hidden)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, class_only: bool = False, select: bool = True) -> tuple[Tensor, Tensor | None]:
         dropped = None
         if self.training and self.head_drop > 0:
             dropped = drop_one(x.shape[0], self.attention.num_heads, self.head_drop, x.device)
-        y, query, key = self.attention(self.norm1(x), dropped)
-        x = x + y
+        y, query, key = self.attention(self.norm1(x), dropped, class_only)
+        x = (x[:, :1] if class_only else x) + y
         kept = None
-        if self.pool is not None:
+        if self.pool is not None and select:
             kept = self.pool(query, key, self.attention.scale)
-            x = torch.cat((x[:, :1], gather_tokens(x[:, 1:], kept)), dim=1)
+            if not class_only:
+                x = torch.cat((x[:, :1], gather_tokens(x[:, 1:], kept)), dim=1)
         return x + self.mlp(self.norm2(x)), kept
 
 
