@@ -31,6 +31,10 @@ def export(
             help="Put the preprocessing inside: uint8 RGB faces in, probabilities out, for other programs.",
         ),
     ] = False,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="KEEP", help="What pooling keeps, as in `apvit recognize --keep`; fixed in the file."),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -48,6 +52,7 @@ def export(
 
     from rich.console import Console
 
+    from apvit.engines import Keep
     from apvit.engines.cache import export_path
     from apvit.engines.export import export_onnx, prove
     from apvit.engines.real_faces import dataset_faces, package_faces
@@ -55,8 +60,9 @@ def export(
 
     if pixels and out is None:
         raise typer.BadParameter("the cache is for apvit's own engines; name a file", param_hint="--pixels")
+    kept = None if keep is None else Keep.parse(keep)
     console = Console(stderr=True, highlight=False)
-    path = export_path(find_weights(weights)) if out is None else out
+    path = export_path(find_weights(weights), kept) if out is None else out
     if path.suffix != ".onnx":
         raise typer.BadParameter(f"{path.name} must end in .onnx", param_hint="OUT.onnx")
     card = read_card(weights)
@@ -65,12 +71,12 @@ def export(
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         unproven = Path(folder) / "unproven.onnx"
         with console.status("exporting ..."):
-            export_onnx(weights, unproven)
+            export_onnx(weights, unproven, keep=kept)
         with console.status("comparing ..."):
-            proofs = prove(weights, unproven, faces)
+            proofs = prove(weights, unproven, faces, keep=kept)
         _show(console, proofs)
         if pixels:  # the same graph behind the preprocessing, which tests compare with ours
-            export_onnx(weights, unproven, pixels=True)
+            export_onnx(weights, unproven, pixels=True, keep=kept)
         unproven.replace(path)
     console.print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
     print(json.dumps({"weights": weights, "file": str(path), "proof": [vars(proof) for proof in proofs]}))

@@ -93,6 +93,15 @@ def recognize(
             metavar="W", help="A bundled name (apvit models), a file, or hf://owner/repo.", rich_help_panel=NETWORK
         ),
     ] = "apvit_tiny",
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEEP",
+            help="Compute dial: share of patches that pooling keeps (0.8), and if wanted of tokens after each block "
+            "(0.8:1,1,.9,.9).",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
     engine: Annotated[
         str, typer.Option(metavar="NAME", help="What runs the network.", rich_help_panel=NETWORK)
     ] = "auto",
@@ -134,6 +143,7 @@ def recognize(
         batch_size=batch_size,
         embeddings=embeddings,
         detector_model=detector_model,
+        keep=keep,
     )
     album = None if save_dir is None else Album(save_dir)
     pooling = Pooling(recognizer.grid, recognizer.template) if show_pooling else None

@@ -6,21 +6,23 @@ from pathlib import Path
 
 from apvit.weights import find_weights
 
+from .dial import Keep
 from .engine import Engine, EngineError, Output
 from .exported import EXPORTED_ENGINES, SUFFIX, is_installed, open_exported
 
 ENGINES = ("torch", *EXPORTED_ENGINES)
 
-__all__ = ["ENGINES", "Engine", "EngineError", "Output", "create_engine"]
+__all__ = ["ENGINES", "Engine", "EngineError", "Keep", "Output", "create_engine"]
 
 
-def create_engine(ref: str | Path, engine: str = "auto", device: str = "auto") -> Engine:
+def create_engine(ref: str | Path, engine: str = "auto", device: str = "auto", *, keep: Keep | None = None) -> Engine:
     """The weights `ref` on an engine: "torch", "onnx", "openvino", or "auto".
 
     ref: a weight file (bundled name, path or hub reference), which torch runs, or an ONNX file that `apvit export`
         wrote, which ONNX Runtime or OpenVINO run without torch. Given a weight file, "auto" takes its cached export
         (`apvit export W`) where there is one and nothing asks for a GPU, else torch; "onnx" and "openvino" need the
         export to be there.
+    keep: what pooling keeps instead of what the card says; an exported file has its own, from when it was exported.
     device: "auto" (a GPU where torch has one), "cpu", "cuda", "cuda:1", ...; exported files run on the CPU.
 
     Raises EngineError for an unknown engine, a device or package that is not there, a missing export and a foreign ONNX
@@ -32,18 +34,21 @@ def create_engine(ref: str | Path, engine: str = "auto", device: str = "auto") -
     if path.suffix == SUFFIX:
         if engine == "torch":
             raise EngineError(f"{path} is an ONNX file, which torch does not run; choose onnx or openvino")
+        if keep is not None:
+            raise EngineError(f"what {path} keeps was fixed when it was exported: `apvit export W OUT --keep {keep}`")
         return open_exported(path, _on_cpu(engine, device))
     from .cache import cached_export
 
     wants_torch = engine == "torch" or (engine == "auto" and device not in ("auto", "cpu"))
-    export = None if wants_torch else cached_export(path)
+    export = None if wants_torch else cached_export(path, keep)
     if export is not None and (engine != "auto" or any(map(is_installed, EXPORTED_ENGINES))):
         return open_exported(export, _on_cpu(engine, device))
     if engine not in ("auto", "torch"):
-        raise EngineError(f"{ref} has not been exported for {engine}: run `apvit export {ref}` once")
+        dial = "" if keep is None else f" --keep {keep}"
+        raise EngineError(f"{ref} has not been exported for {engine}: run `apvit export {ref}{dial}` once")
     from .torch_engine import TorchEngine
 
-    return TorchEngine(path, device=device)
+    return TorchEngine(path, device=device, keep=keep)
 
 
 def _on_cpu(engine: str, device: str) -> str:

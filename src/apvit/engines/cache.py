@@ -6,6 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from .dial import Keep
+
 VERSION = 1
 """Part of a cached export's name; it rises when exports of the same weights change."""
 
@@ -17,16 +19,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "apvit"
 
 
-def export_path(weights: Path) -> Path:
-    """The cached export's place for the content of this weight file, whether it is there or not."""
+def export_path(weights: Path, keep: Keep | None = None) -> Path:
+    """The cached export's place for the content of this weight file and keep, whether it is there or not."""
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return cache_folder() / "exports" / f"{digest[:32]}-v{VERSION}.onnx"
+    kept = "" if keep is None else "-keep-" + str(keep).replace(":", "-")
+    return cache_folder() / "exports" / f"{digest[:32]}-v{VERSION}{kept}.onnx"
 
 
-def cached_export(weights: Path) -> Path | None:
-    """The cached export of this weight file, or None."""
+def cached_export(weights: Path, keep: Keep | None = None) -> Path | None:
+    """The cached export of this weight file with this keep, or None."""
     if not (cache_folder() / "exports").is_dir():  # saves reading the file
         return None
-    path = export_path(weights)
+    path = export_path(weights, keep)
     return path if path.is_file() else None

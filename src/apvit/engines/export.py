@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from apvit.nn import HybridModel
-from apvit.weights import Card, Preprocessing, load_weights
+from apvit.weights import Card, Preprocessing
 
+from .dial import Keep, load_with_keep
 from .engine import Engine, EngineError
 from .exported import CARD_KEY, INPUT, SUFFIX, is_installed, open_exported, output_names
 from .torch_engine import TorchEngine
@@ -43,12 +44,12 @@ class Parity:
     """Share of the faces of which exactly the same tokens are alive after the last block."""
 
 
-def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False) -> None:
+def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False, keep: Keep | None = None) -> None:
     """Write the weights `ref` as an ONNX file at `path` (.onnx), with the card inside and a dynamic batch.
 
     The graph takes `faces` [B, C, S, S] float32, normalised; with `pixels` it holds the preprocessing too and takes
-    `pixels` uint8 [B, S, S, 3], RGB. Outputs are those of `Output` in its order, the tokens as tokens_0, tokens_1, ...
-    The file appears complete or not at all. Raises EngineError where the extra is not installed, the name does not end
+    `pixels` uint8 [B, S, S, 3], RGB. keep: what pooling keeps instead of what the card says.
+    Outputs are those of `Output` in its order, the tokens as tokens_0, tokens_1, ... The file appears complete or not at all. Raises EngineError where the extra is not installed, the name does not end
     in .onnx, or the file cannot be written; WeightsError and CardError for weights that cannot be used.
     """
     try:
@@ -58,7 +59,7 @@ def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False) -> N
     path = Path(path)
     if path.suffix != SUFFIX:
         raise EngineError(f"an exported file's name ends in {SUFFIX}, not as {path.name!r} does")
-    model, card = load_weights(ref)
+    model, card = load_with_keep(ref, keep)
     graph = _Graph(model, card, pixels=pixels).eval()
     size = card.preprocessing.size
     shape = (2, size, size, 3) if pixels else (2, card.preprocessing.channels, size, size)
@@ -88,13 +89,13 @@ def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False) -> N
         partial.unlink(missing_ok=True)
 
 
-def prove(ref: str | Path, path: str | Path, faces: NDArray[np.uint8]) -> list[Parity]:
+def prove(ref: str | Path, path: str | Path, faces: NDArray[np.uint8], *, keep: Keep | None = None) -> list[Parity]:
     """Compare the exported file at `path` with the weights `ref` on torch, on every engine that is installed.
 
     faces: uint8 [N, S, S, 3] or [N, S, S], aligned as the card says; real ones, since what pooling keeps of noise says
     nothing. Raises EngineError where no engine is installed.
     """
-    truth = TorchEngine(ref, device="cpu")
+    truth = TorchEngine(ref, device="cpu", keep=keep)
     names = [name for name in ("onnx", "openvino") if is_installed(name)]
     if not names:
         raise EngineError("there is no engine to run the exported file: pip install 'apvit[onnx]'")

@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from apvit.weights import Card, load_weights
+from apvit.weights import Card
 
+from .dial import Keep, load_with_keep
 from .engine import EngineError, Output, check_input
 
 
 class TorchEngine:
     """A weight file on torch, in float32 arithmetic whatever dtype the file stores. See `Engine`."""
 
-    def __init__(self, ref: str | Path, *, device: str = "auto"):
+    def __init__(self, ref: str | Path, *, device: str = "auto", keep: Keep | None = None):
         self.device = _device(device)
-        model, self._card = load_weights(ref, device=self.device)
+        model, self._card = load_with_keep(ref, keep, self.device)
         # The stem's convolutions are fastest in this layout.
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -32,7 +32,7 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         if class_only:
             dim = self.qkv.in_features
-            for_query, for_key_value = self.qkv.weight.split((dim, 2 * dim))
+            for_query, for_key_value = torch.split(self.qkv.weight, [dim, 2 * dim])
             (query,) = self._heads(F.linear(x[:, :1], for_query), dropped)
             key, value = self._heads(F.linear(x, for_key_value), dropped)
         else:

@@ -16,7 +16,7 @@ from apvit.recognition.results import Face, Recognition
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from apvit.engines import Engine
+    from apvit.engines import Engine, Keep
     from apvit.explain.explanation import Explanation
     from apvit.faces.alignment import AlignmentError, AlignmentTemplate
     from apvit.faces.detection import Detection, Detector
@@ -54,6 +54,8 @@ class Recognizer:
     max_faces: keep only the largest so many faces of a picture (None: all)
     batch_size: faces per pass through the network, and pictures read ahead by `many`
     embeddings: also fill `Face.embedding`
+    keep: the compute dial: what pooling keeps instead of what the weights' card says, without retraining; "0.8" keeps
+        that share of the patches, "0.8:1,1,.9,.9" also sets the tokens kept after each block
 
     A face's result does not depend on what else is in its batch. Raises RecognizerError for arguments that do not fit
     (and the detector's, the card's or the engine's own error, all ValueErrors).
@@ -72,6 +74,7 @@ class Recognizer:
         batch_size: int = 32,
         embeddings: bool = False,
         detector_model: str | Path | None = None,
+        keep: str | Keep | None = None,
     ):
         for name, value in (("batch_size", batch_size), ("max_faces", max_faces)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -79,7 +82,7 @@ class Recognizer:
         search = {"min_face": min_face, "min_detection": min_detection, "detector_model": detector_model}
         if detector == "none" and (useless := [name for name, value in search.items() if value is not None]):
             raise RecognizerError(f"the detector 'none' searches for no faces; leave out {', '.join(useless)}")
-        from apvit.engines import create_engine
+        from apvit.engines import Keep, create_engine
         from apvit.faces.detection import DEFAULT_MIN_FACE, create_detector
 
         self.min_face = min_face
@@ -96,7 +99,8 @@ class Recognizer:
                 min_score=min_detection,
                 model=detector_model,
             )
-        self._engine: Engine = create_engine(weights, engine, device)
+        dial = Keep.parse(keep) if isinstance(keep, str) else keep
+        self._engine: Engine = create_engine(weights, engine, device, keep=dial)
         if self._detector is not None and self.card.preprocessing.alignment is None:
             raise RecognizerError(
                 f"the weights {weights} name no alignment template, so faces that a detector found cannot be framed as "
