@@ -49,8 +49,9 @@ def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False, keep
 
     The graph takes `faces` [B, C, S, S] float32, normalised; with `pixels` it holds the preprocessing too and takes
     `pixels` uint8 [B, S, S, 3], RGB. keep: what pooling keeps instead of what the card says.
-    Outputs are those of `Output` in its order, the tokens as tokens_0, tokens_1, ... The file appears complete or not at all. Raises EngineError where the extra is not installed, the name does not end
-    in .onnx, or the file cannot be written; WeightsError and CardError for weights that cannot be used.
+    Outputs are those of `Output` in its order, the tokens as tokens_0, tokens_1, ... The file appears complete or not
+    at all. Raises EngineError where the extra is not installed, the name does not end in .onnx, or the file cannot be
+    written; WeightsError and CardError for weights that cannot be used.
     """
     try:
         import onnxscript as _onnxscript  # noqa: F401
