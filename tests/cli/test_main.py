@@ -40,7 +40,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"], capsys) == (0, f"apvit {apvit.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["recognize", "models", "data", "train", "evaluate", "convert"])
+@pytest.mark.parametrize("command", ["recognize", "models", "data", "train", "evaluate", "convert", "robustness", "export", "explain"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, everything, _ = run(["--help"], capsys)
     assert f" {command} " in everything
