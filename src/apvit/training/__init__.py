@@ -5,7 +5,9 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("training needs Lightning: pip install 'apvit[train]'") from error
 
+from .folder import TrainingError
 from .recipe import Recipe
-from .run import TrainingError, train
+from .run import train
+from .seeds import train_seeds
 
-__all__ = ["Recipe", "TrainingError", "train"]
+__all__ = ["Recipe", "TrainingError", "train", "train_seeds"]

@@ -6,47 +6,106 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from apvit.data.augmentation import Augmentation
+from apvit.data.paper_augmentation import PaperAugmentation
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a run; `apvit train --config FILE --field value` overrides any of it."""
+    """All that decides a run; `apvit train --config FILE --field value` overrides any of it.
+
+    Raises ValueError for values that are out of range or do not fit together.
+    """
 
     data: str = "prepared/ferplus"
-    """Folder of prepared splits (train.parquet, valid.parquet), or anything `apvit data prepare` understands."""
+    """Folder of prepared splits (train.parquet, valid.parquet, ...), or anything `apvit data prepare` understands."""
     output: str = "runs/apvit_tiny"
     """Run folder."""
+    select: Literal["valid", "test"] = "valid"
+    """Split that the best epoch is selected on. `valid`: clean; a test split is read once, at the end. `test`: train
+    on train and valid and select on test, as the literature does."""
+    select_by: Literal["accuracy", "mean_class_accuracy", "macro_f1"] = "accuracy"
+    """Figure that the best epoch has the most of."""
+
     architecture: str = "apvit_tiny"
+    """Name that `apvit models` lists."""
     model: dict[str, Any] = field(default_factory=dict)
     """Hyper-parameters that differ from the architecture's."""
     init: str | None = None
     """Weights to start from: same body, new head where the labels differ."""
-    target: Literal["votes", "label"] = "votes"
-    """Learn the annotators' vote distribution, or the label."""
+    stem_weights: str | None = None
+    """File of a face-recognition IR-50 to start the stem from."""
+    transformer_weights: str | None = None
+    """File of timm's legacy ViT-S (vit_small_p16_224) to start the transformer from."""
+    normalise: Literal["data", "imagenet"] = "data"
+    """Mean and deviation of the input: measured on the training faces, or ImageNet's (RGB)."""
+
+    target: Literal["label", "votes", "majority", "multi-target", "probability", "crossentropy"] = "votes"
+    """What a face teaches. `label`: its label. `votes`: the annotators' distribution, every face. FER+'s four modes:
+    `majority`; `multi-target` (any expression with 30 % of the votes is right); `probability` (one label drawn per
+    face and epoch); `crossentropy` (the distribution of the agreed votes)."""
     label_smoothing: float = 0.0
+    """Share of every target that is spread evenly over the classes."""
+    sampler: Literal["none", "ceil-sqrt", "balanced"] = "none"
+    """How often a face comes in an epoch. `none`: once. `ceil-sqrt`: the paper's, ceil(max(1, sqrt(0.15 / frequency of
+    its class))) times. `balanced`: all classes equally often, in an epoch as long as without."""
+
+    augmentation_policy: Literal["modern", "paper"] = "modern"
+    """Which of the two groups of fields below is used: `augmentation` or `paper_augmentation`."""
     augmentation: Augmentation = field(default_factory=Augmentation)
+    paper_augmentation: PaperAugmentation = field(default_factory=PaperAugmentation)
+
     epochs: int = 30
+    """Passes over the training faces."""
     batch_size: int = 64
+    """Faces of one optimiser step, over all processes and accumulated parts together."""
+    accumulate: int = 1
+    """Parts that a process computes its share of a batch in, where it does not fit in memory at once."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """Optimiser; `sgd` decays weights through the gradient, `adamw` apart from it."""
     learning_rate: float = 2e-3
+    """Highest learning rate."""
+    momentum: float = 0.9
+    """Of sgd."""
     weight_decay: float = 0.05
+    """Strength of weight decay."""
+    decay: Literal["matrices", "intended", "all"] = "matrices"
+    """What decays. `matrices`: matrices and convolutions. `intended`: all but class token and positions, as the
+    official configuration means. `all`: everything, as in effect there."""
     warmup_epochs: float = 1.0
+    """Epochs of linear rise; then half a cosine falls to zero."""
+    schedule_per: Literal["step", "epoch"] = "step"
+    """How often the learning rate changes; the paper's changes per epoch."""
     clip_norm: float = 1.0
+    """Largest L2 norm of the gradient; 0 switches clipping off."""
     average_decay: float = 0.998
-    """Decay of the moving average of the weights, per step."""
+    """Decay per step of the moving average of the weights, which is what is evaluated and saved; 0: no average."""
+
     seed: int = 0
+    """Of initialisation, order and augmentation."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic of the training step; evaluation is always in 32 bits."""
     compile: bool = False
     """Compile the training step with torch.compile: minutes to start, then faster."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to train; several devices or machines through torchrun."""
+    memory_limit: float = 8.0
+    """Decoded faces above this many GB go to a memory-mapped file in the run folder."""
     resume: bool = False
-    """Go on from the run folder's last checkpoint."""
+    """Go on from the run folder's last epoch."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        for name in ("label_smoothing", "average_decay"):
+        for name in ("weight_decay", "warmup_epochs", "clip_norm", "memory_limit", "seed"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("label_smoothing", "average_decay", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if self.init is not None and (self.stem_weights or self.transformer_weights):
+            raise ValueError("init fills the whole body: give it without stem_weights and transformer_weights")
+        if self.target == "multi-target" and self.label_smoothing:
+            raise ValueError(f"target 'multi-target' has no label_smoothing (got {self.label_smoothing}): set it to 0")

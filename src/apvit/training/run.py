@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,205 +15,212 @@ from typing import Any
 import lightning
 import torch
 import yaml
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import RichProgressBar
 
-from apvit.data import Split, open_split
-from apvit.faces.alignment import TEMPLATES
-from apvit.nn import APViT, create_model
-from apvit.weights.card import Card, Preprocessing
-from apvit.weights.file import load_weights, save_weights
+from apvit.data import DataError, Split, open_split
+from apvit.weights.card import Preprocessing
 
 from .batches import FaceBatches, Faces
-from .curves import draw_curves
+from .checkpoints import BestAndLast, WholeCheckpointIO
 from .environment import environment
-from .module import ExpressionModule, load_body
+from .export import export, make_card
+from .folder import TrainingError, write_text
+from .module import ExpressionModule
+from .pixels import Store, remove_decoded
+from .processes import Processes, this_process
+from .progress import EpochReport
 from .recipe import Recipe
+from .starting import new_model, normalised, preprocessing_of, start
+from .summary import describe, summarise
 
-# Terms as microsoft/FERPlus and the FER2013 challenge state them; a card may claim no more than its data allow.
-DATA_TERMS = {
-    "ferplus": "Trained on FER2013 images, which are for research; FER+ labels are Microsoft's, MIT licence. "
-    "apvit's code is Apache-2.0; whether weights trained on these images may be used beyond research is for the user "
-    "to establish.",
-}
-INTENDED_USE = (
-    "Recognising the displayed facial expression in photographs, for research and for applications that their "
-    "subjects agreed to. An expression is not an emotion. Not for inferring emotions at work or in education "
-    "(forbidden in the EU by the AI Act, Article 5(1)(f)), nor for decisions about people."
-)
+FIXED = ("architecture", "model", "optimizer", "decay")
+"""Fields that a run cannot be resumed with other values of: its checkpoint would not fit."""
 
-
-class TrainingError(ValueError):
-    """A run cannot start or go on; the message says what to change."""
+NOISE = (".*does not have many workers.*", ".*treespec.*", ".*exists and is not empty.*")
+"""Warnings of Lightning that say nothing to whoever trains."""
 
 
 def train(recipe: Recipe) -> Path:
     """Train by `recipe` into the folder `recipe.output`, which is returned.
 
     The folder holds recipe.yaml (resolved), environment.json, metrics.csv (per epoch), curves.png, checkpoints/ (best
-    on validation and last; what `resume` goes on from), best.safetensors and last.safetensors (float16 weights of the
-    moving average, whose cards hold the figures measured on that very file) and summary.json. Raises TrainingError for
-    a folder that already holds a run (unless resuming) and DataError, WeightsError or ValueError for what does not fit.
+    on the split selected on, and last; what `resume` goes on from), best.safetensors and last.safetensors (float16
+    weights of the moving average, whose cards hold the figures measured on that very file) and summary.json. Started
+    by torchrun, all its processes train together and the first one writes.
+
+    Raises TrainingError for a folder that already holds a run (unless resuming), a full disk and a loss that is no
+    number; DataError, WeightsError or ValueError for what does not fit.
     """
-    folder = Path(recipe.output)
+    folder, processes = Path(recipe.output), this_process()
     last = folder / "checkpoints" / "last.ckpt"
-    if recipe.resume and not last.is_file():
-        raise TrainingError(f"there is nothing to resume in {folder}: no checkpoints/last.ckpt")
-    if not recipe.resume and last.exists():
-        raise TrainingError(f"{folder} already holds a run: give --resume true to go on, or another --output")
-
-    train_split, valid_split = open_split(recipe.data, "train"), open_split(recipe.data, "valid")
-    torch.manual_seed(recipe.seed)
-    fields = {**recipe.model, "num_classes": len(train_split.metadata.labels)}
-    model = create_model(recipe.architecture, **fields)
-    preprocessing = _unscaled(model, train_split)
-    faces = Faces(train_split, preprocessing, recipe.target), Faces(valid_split, preprocessing, "label")
-    mean, std = _statistics(faces[0])
-    preprocessing = replace(preprocessing, mean=mean, std=std)
-    if recipe.init is not None:
-        _start_from(model, recipe.init, preprocessing)
-    batches = FaceBatches(*faces, recipe.batch_size, recipe.seed)
-    module = ExpressionModule(model, recipe, preprocessing, batches.steps_per_epoch)
-
-    folder.mkdir(parents=True, exist_ok=True)
-    made = environment()
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(_plain(asdict(recipe)), sort_keys=False))
-    (folder / "environment.json").write_text(json.dumps(made, indent=1) + "\n")
-    print(
-        f"{recipe.architecture}: {sum(p.numel() for p in model.parameters()):,} parameters, {len(faces[0]):,} training "
-        f"and {len(faces[1]):,} validation faces, {batches.steps_per_epoch} steps an epoch, into {folder}",
-        file=sys.stderr,
-    )
-    logger = CSVLogger(folder, name=None, version="")
-    keeper = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor="valid_accuracy",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    trainer = lightning.Trainer(
-        accelerator=recipe.device,
-        devices=1,
-        precision=recipe.precision,
-        max_epochs=recipe.epochs,
-        gradient_clip_val=recipe.clip_norm,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-        logger=logger,
-        callbacks=[keeper, _Epochs(folder), *([RichProgressBar()] if sys.stderr.isatty() else [])],
-        enable_progress_bar=sys.stderr.isatty(),
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
-    with warnings.catch_warnings():
-        # Faces lie in memory and are augmented in batches: worker processes would only cost.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        trainer.fit(module, batches, ckpt_path=last if recipe.resume else None)
-
-    provenance = _provenance(recipe, train_split, made)
-    card = Card(
-        architecture=recipe.architecture,
-        parameters=model.config.to_dict(),
-        labels=train_split.metadata.labels,
-        preprocessing=preprocessing,
-        provenance=provenance,
-        metrics=(),
-        licence=DATA_TERMS.get(train_split.metadata.dataset, "Ask the owners of the training data."),
-        intended_use=INTENDED_USE,
-    )
-    summary: dict[str, Any] = {
-        "train_faces": len(faces[0]),
-        "epochs": recipe.epochs,
-        "stopped_after": trainer.current_epoch,
-    }
-    for name, checkpoint in (("best", Path(keeper.best_model_path)), ("last", last)):
-        summary[name] = _export(module, checkpoint, card, valid_split, folder / f"{name}.safetensors")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    _check_folder(folder, last, recipe, processes)
+    with _quiet():
+        splits, selected_on = _open(recipe)
+        model = new_model(recipe, len(selected_on.metadata.labels))
+        preprocessing = preprocessing_of(model, splits[0].metadata)
+        store = Store(recipe.memory_limit * 1e9, folder, processes)
+        as_prepared = recipe.augmentation_policy == "paper"  # its random crop resizes
+        train_faces = Faces.of(splits, preprocessing, recipe.target, store, as_prepared=as_prepared)
+        held_out = Faces.of([selected_on], preprocessing, "label", store)
+        preprocessing = normalised(preprocessing, train_faces, recipe.normalise)
+        if not recipe.resume:
+            start(model, recipe, preprocessing)
+        batches = FaceBatches(train_faces, held_out, recipe, processes)
+        module = ExpressionModule(model, recipe, preprocessing, batches, folder)
+        made = environment()
+        if processes.is_first:
+            _write_recipe(folder, recipe, made)
+            _announce(recipe, model, batches, folder)
+        trainer = _trainer(recipe, folder, processes)
+        try:
+            trainer.fit(module, batches, ckpt_path=last if recipe.resume else None)
+        except SystemExit:  # Lightning's answer to Ctrl-C
+            print(f"stopped: --resume true goes on from the last whole epoch in {folder}", file=sys.stderr)
+            raise KeyboardInterrupt from None
+        if processes.is_first:
+            _finish(replace(recipe, resume=False), module, preprocessing, splits, selected_on, held_out, store, made)
     return folder
 
 
-class _Epochs(Callback):
-    """After each validation, one line for people and the curves so far."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        text = "  ".join(f"{name} {figures[name]:.4f}" for name in sorted(figures))
-        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}", file=sys.stderr, flush=True)
-        metrics = self.folder / "metrics.csv"
-        if metrics.is_file():
-            draw_curves(metrics, self.folder / "curves.png", self.folder.name)
-
-
-def _unscaled(model: APViT, split: Split) -> Preprocessing:
-    """The network's preprocessing with mean 0 and std 1; the true ones are measured on the faces it yields."""
-    config = model.config
-    template = None if split.metadata.alignment is None else TEMPLATES[split.metadata.alignment]
-    colour = "grey" if config.in_channels == 1 else "rgb"
-    channels = config.in_channels
-    return Preprocessing(template, config.image_size, colour, (0.0,) * channels, (1.0,) * channels)
-
-
-def _statistics(faces: Faces) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over the training faces, in units of pixel / 255, to 4 digits."""
-    pixels = faces.pixels.double() / 255
-    mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3), correction=0)
-    return tuple(round(float(v), 4) for v in mean), tuple(round(float(v), 4) for v in std)
-
-
-def _start_from(model: APViT, weights: str, preprocessing: Preprocessing) -> None:
-    given, card = load_weights(weights)
-    fresh = load_body(model, given)
-    if unfit := [name for name in fresh if not name.startswith("head.")]:
+def _check_folder(folder: Path, last: Path, recipe: Recipe, processes: Processes) -> None:
+    if not recipe.resume:
+        if last.exists():
+            raise TrainingError(f"{folder} already holds a run: give --resume true to go on, or another --output")
+        return
+    if not last.is_file():
+        raise TrainingError(f"there is nothing to resume in {folder}: no checkpoints/last.ckpt")
+    try:
+        before = yaml.safe_load((folder / "recipe.yaml").read_text())
+    except OSError:
+        return
+    now = _plain(asdict(recipe))
+    compared = (now.keys() & before.keys()) - {"resume", "output"}
+    differing = [name for name in now if name in compared and now[name] != before[name]]
+    if unfit := [name for name in differing if name in FIXED]:
         raise TrainingError(
-            f"{weights} does not fit the model: {len(unfit)} tensors differ in shape, such as {unfit[0]}; "
-            "give the same architecture and hyper-parameters"
+            f"the run in {folder} has {unfit[0]} {before[unfit[0]]!r} and cannot be resumed with {now[unfit[0]]!r}"
         )
-    if card.preprocessing.alignment != preprocessing.alignment:
-        names = [p.alignment.name if p.alignment else "none" for p in (card.preprocessing, preprocessing)]
-        warnings.warn(
-            f"{weights} was trained on faces aligned to {names[0]}, these are aligned to {names[1]}", stacklevel=2
+    for name in differing if processes.is_first else ():
+        print(f"resuming with {name} {now[name]!r}; the run began with {before[name]!r}", file=sys.stderr)
+
+
+def _open(recipe: Recipe) -> tuple[list[Split], Split]:
+    """The splits to train on, and the one to select on."""
+    splits = [open_split(recipe.data, "train")]
+    if recipe.select == "valid":
+        return splits, open_split(recipe.data, "valid")
+    valid = _split_if_there(recipe.data, "valid")
+    return splits + ([] if valid is None else [valid]), open_split(recipe.data, "test")
+
+
+def _trainer(recipe: Recipe, folder: Path, processes: Processes) -> lightning.Trainer:
+    on_terminal = sys.stderr.isatty()
+    return lightning.Trainer(
+        **processes.trainer,
+        accelerator=recipe.device,
+        sync_batchnorm=processes.world > 1 and recipe.device != "cpu" and torch.cuda.is_available(),
+        precision=recipe.precision,
+        max_epochs=recipe.epochs,
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip_norm or None,
+        use_distributed_sampler=False,  # `FaceBatches` deals the faces itself
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        logger=False,
+        plugins=[WholeCheckpointIO()],
+        callbacks=[
+            BestAndLast(folder / "checkpoints", f"{recipe.select}_{recipe.select_by}"),
+            EpochReport(folder, recipe.select),
+            *([RichProgressBar()] if on_terminal else []),
+        ],
+        enable_progress_bar=on_terminal,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+def _split_if_there(data: str, name: str) -> Split | None:
+    path = Path(data)
+    if any((path / f"{other}.parquet").is_file() for other in ("train", "valid", "test")):
+        return open_split(data, name) if (path / f"{name}.parquet").is_file() else None
+    try:
+        return open_split(data, name)
+    except DataError as error:  # a dataset in its owner's layout, whose train split was read already
+        print(f"going without a {name} split: {error}", file=sys.stderr)
+        return None
+
+
+def _write_recipe(folder: Path, recipe: Recipe, made: dict[str, Any]) -> None:
+    resolved = _plain(asdict(replace(recipe, resume=False)))
+    write_text(folder / "recipe.yaml", yaml.safe_dump(resolved, sort_keys=False))
+    write_text(folder / "environment.json", json.dumps(made, indent=1) + "\n")
+
+
+def _announce(recipe: Recipe, model: torch.nn.Module, batches: FaceBatches, folder: Path) -> None:
+    train_faces, held_out, steps = batches.train_faces, batches.held_out, batches.steps_per_epoch
+    print(
+        f"{recipe.architecture}: {sum(p.numel() for p in model.parameters()):,} parameters, {len(train_faces):,} "
+        f"training and {len(held_out):,} {recipe.select} faces, {steps} steps an epoch, into {folder}",
+        file=sys.stderr,
+    )
+    if recipe.select == "test":
+        print(
+            "selecting the best epoch on TEST, after training on train and valid, as the literature does: its figures "
+            "are higher than those of a clean protocol",
+            file=sys.stderr,
         )
-    print(f"starting from {weights}" + (", with a new head" if fresh else ""), file=sys.stderr)
+    shared = len(set(train_faces.groups) & set(held_out.groups))
+    if shared:
+        print(
+            f"warning: {shared} groups of faces (a subject, video or picture) stand both in training and in "
+            f"{recipe.select}",
+            file=sys.stderr,
+        )
 
 
-def _provenance(recipe: Recipe, split: Split, made: dict[str, Any]) -> dict[str, Any]:
-    data = split.metadata
-    return {
-        "dataset": data.dataset,
-        "protocol": data.protocol,
-        "split": data.split,
-        "inputs": data.inputs,
-        "leaks": data.leaks,
-        "seed": recipe.seed,
-        "recipe": _plain(asdict(recipe)),
-        **{name: made[name] for name in ("date", "commit", "processor", "packages")},
-    }
+def _finish(
+    recipe: Recipe,
+    module: ExpressionModule,
+    preprocessing: Preprocessing,
+    splits: list[Split],
+    selected_on: Split,
+    held_out: Faces,
+    store: Store,
+    made: dict[str, Any],
+) -> None:
+    """Export and measure the best and the last epoch; read the test split, once, where selection did not."""
+    folder = store.folder
+    card = make_card(recipe, preprocessing, module, [split.metadata for split in splits], made)
+    on_selection = (selected_on.metadata, held_out)
+    measured = {"last": [on_selection], "best": [on_selection]}
+    if recipe.select == "valid" and (test := _split_if_there(recipe.data, "test")) is not None:
+        measured["best"].append((test.metadata, Faces.of([test], preprocessing, "label", store)))
+    device = "cpu" if recipe.device == "cpu" else "auto"
+    last, best = (
+        export(module, folder / "checkpoints" / f"{name}.ckpt", card, folder / f"{name}.safetensors", on, device)
+        for name, on in measured.items()
+    )
+    summary = summarise(recipe.select, best, last, train_faces=len(module.guard.sources), epochs=recipe.epochs)
+    write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    print(describe(summary), file=sys.stderr)
+    remove_decoded(folder)
 
 
-def _export(module: ExpressionModule, checkpoint: Path, card: Card, valid: Split, path: Path) -> dict[str, Any]:
-    """Write the average in `checkpoint` as float16, measure that file in float32, write it again with the figures."""
-    from apvit.engines import create_engine
-    from apvit.evaluation import evaluate
-
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    average = {k.removeprefix("average."): v for k, v in state["state_dict"].items() if k.startswith("average.")}
-    model = APViT(module.model.config)
-    model.load_state_dict(average)
-    card = replace(card, provenance={**card.provenance, "epoch": state["epoch"] + 1})
-    save_weights(model, card, path, dtype=torch.float16)
-    figures = evaluate(create_engine(path), valid)
-    confusion_free = {name: value for name, value in figures.items() if name != "confusion"}
-    measured = {"dataset": valid.metadata.dataset, "split": valid.metadata.split, "protocol": valid.metadata.protocol}
-    save_weights(model, replace(card, metrics=({**measured, **confusion_free},)), path, dtype=torch.float16)
-    return {
-        "epoch": state["epoch"] + 1,
-        **{k: figures[k] for k in ("faces", "accuracy", "mean_class_accuracy", "macro_f1", "ece")},
-    }
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Lightning says to itself."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in NOISE:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _plain(value: Any) -> Any:

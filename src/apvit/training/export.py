@@ -1,0 +1,112 @@
+"""From checkpoints to weight files whose cards hold the figures measured on those very files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from apvit.data import SplitMetadata
+from apvit.engines import Engine, create_engine
+from apvit.evaluation import expression_metrics
+from apvit.weights import save_weights
+from apvit.weights.card import Card, Preprocessing
+
+from .batches import Faces
+from .checkpoints import read_checkpoint
+from .module import ExpressionModule
+from .recipe import Recipe
+
+FIGURES = ("accuracy", "mean_class_accuracy", "macro_f1", "ece")
+"""Figures of a measurement that a run's summary repeats."""
+
+# Terms as microsoft/FERPlus and the FER2013 challenge state them; a card may claim no more than its data allow.
+DATA_TERMS = {
+    "ferplus": "Trained on FER2013 images, which are for research; FER+ labels are Microsoft's, MIT licence. "
+    "apvit's code is Apache-2.0; whether weights trained on these images may be used beyond research is for the user "
+    "to establish.",
+}
+OTHER_TERMS = (
+    "Trained on {dataset}, which its owners hand out under terms of their own: ask them before any use beyond research."
+)
+STEM_TERMS = " Its stem started from face-recognition weights; those trained on MS1M are for non-commercial use only."
+INTENDED_USE = (
+    "Recognising the displayed facial expression in photographs, for research and for applications that their "
+    "subjects agreed to. An expression is not an emotion. Not for inferring emotions at work or in education "
+    "(forbidden in the EU by the AI Act, Article 5(1)(f)), nor for decisions about people."
+)
+
+
+def make_card(
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    module: ExpressionModule,
+    trained_on: Sequence[SplitMetadata],
+    made: dict[str, Any],
+) -> Card:
+    """The card of a run's weights, without figures. `made`: `environment()` of the run."""
+    data = trained_on[0]
+    terms = DATA_TERMS.get(data.dataset, OTHER_TERMS.format(dataset=data.dataset))
+    return Card(
+        architecture=recipe.architecture,
+        parameters=module.average.config.to_dict(),
+        labels=data.labels,
+        preprocessing=preprocessing,
+        provenance={
+            "dataset": data.dataset,
+            "protocol": data.protocol,
+            "split": "+".join(split.split for split in trained_on),
+            "selected_on": recipe.select,
+            "inputs": data.inputs,
+            "leaks": data.leaks,
+            "seed": recipe.seed,
+            "recipe": asdict(recipe),
+            **{name: made[name] for name in ("date", "commit", "processor", "packages")},
+        },
+        metrics=(),
+        licence=terms + (STEM_TERMS if recipe.stem_weights else ""),
+        intended_use=INTENDED_USE,
+    )
+
+
+def export(
+    module: ExpressionModule,
+    checkpoint: Path,
+    card: Card,
+    path: Path,
+    measured_on: Sequence[tuple[SplitMetadata, Faces]],
+    device: str,
+) -> dict[str, Any]:
+    """Write the moving average in `checkpoint` as float16, measure that file in float32, write the figures into it.
+
+    Returns {"epoch": counted from 1, split: {"faces", and FIGURES}, ...}.
+    """
+    state = read_checkpoint(checkpoint)
+    weights = {k.removeprefix("average."): v for k, v in state["state_dict"].items() if k.startswith("average.")}
+    module.average.load_state_dict(weights)
+    epoch = state["epoch"] + 1
+    card = replace(card, provenance={**card.provenance, "epoch": epoch})
+    save_weights(module.average, card, path, dtype=torch.float16)
+    engine = create_engine(path, "torch", device)
+    measurements = [
+        {"dataset": data.dataset, "split": data.split, "protocol": data.protocol, **measure(engine, faces)}
+        for data, faces in measured_on
+    ]
+    save_weights(module.average, replace(card, metrics=tuple(measurements)), path, dtype=torch.float16)
+    return {"epoch": epoch, **{m["split"]: {name: m[name] for name in ("faces", *FIGURES)} for m in measurements}}
+
+
+def measure(engine: Engine, faces: Faces, batch_size: int = 64) -> dict[str, Any]:
+    """The figures of `expression_metrics`, without the confusion matrix, of faces whose targets are labels."""
+    card = engine.card
+    probabilities = []
+    for start in range(0, len(faces), batch_size):
+        part = faces.pixels[start : start + batch_size]
+        planes = part.permute(0, 2, 3, 1) if part.shape[1] == 3 else part[:, 0]
+        probabilities.append(engine.run(card.preprocessing.normalise(planes.numpy())).probabilities)
+    figures = expression_metrics(np.concatenate(probabilities), faces.classes, card.labels)
+    return {name: value for name, value in figures.items() if name != "confusion"}

@@ -1,0 +1,69 @@
+"""What stands in a run folder, written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+class TrainingError(ValueError):
+    """A run cannot start or go on; the message says what to change."""
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Call `write` with a temporary file beside `path`, and rename it when all is on the disk.
+
+    A kill, or a disk that is full, leaves what stood at `path`: TrainingError then says so.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # torch.save turns the file's errors into RuntimeErrors
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        before = "; what stood there before is kept" if path.is_file() else ""
+        raise TrainingError(
+            f"cannot write {path}: {cause.strerror or cause}{before}: make room, and go on with --resume true"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+Metrics = dict[int, dict[str, float]]
+"""Figures of a run: {epoch, counted from 0: {name: value}}."""
+
+
+def read_metrics(path: Path) -> Metrics:
+    """The figures in metrics.csv; an epoch may stand in several lines that say different things of it."""
+    metrics: Metrics = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            values = {name: float(value) for name, value in row.items() if name != "epoch" and value}
+            metrics.setdefault(int(row["epoch"]), {}).update(values)
+    return metrics
+
+
+def write_metrics(path: Path, metrics: Metrics) -> None:
+    """Write metrics.csv: one line per epoch."""
+    names = sorted({name for values in metrics.values() for name in values})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["epoch", *names], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"epoch": epoch, **values} for epoch, values in sorted(metrics.items()))
+    write_text(path, text.getvalue())

@@ -1,0 +1,43 @@
+"""What each face teaches: a distribution over the classes, from its label or its annotators' votes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from apvit.data import Split, protocol_targets, target_distribution
+
+from .randomness import DRAW, seed_for
+
+_Targets = npt.NDArray[np.float32]
+
+VOTE_TARGETS = ("votes", "majority", "multi-target", "probability", "crossentropy")
+"""The recipe's targets that need annotators' votes. All but the first are the modes of the FER+ paper."""
+
+
+def split_targets(split: Split, target: str) -> _Targets:
+    """Target of every face of `split`: float32 [N, K], rows that sum to 1, or to 0 where a face has none.
+
+    "label": one-hot; the others as `Recipe.target` says. Raises ValueError for votes where there are none.
+    """
+    if target == "label":
+        known = (split.labels >= 0)[:, None]
+        one_hot: _Targets = np.eye(len(split.metadata.labels), dtype=np.float32)[split.labels] * known
+        return one_hot
+    if split.votes is None:
+        raise ValueError(
+            f"target {target!r} needs annotators' votes, and {split.metadata.dataset} has none: use target 'label'"
+        )
+    return target_distribution(split.votes) if target == "votes" else protocol_targets(split.votes, target)
+
+
+def draw_labels(targets: _Targets, seed: int, epoch: int) -> _Targets:
+    """One label per face, drawn from its distribution: one-hot float32 [N, K], a function of (seed, epoch).
+
+    A face that comes several times in an epoch has the same label each time.
+    """
+    drawn = np.random.default_rng(seed_for(seed, epoch, DRAW)).random((len(targets), 1))
+    # The last edge is 1 but for rounding; a draw above it would fall outside.
+    edges = targets.cumsum(1)[:, :-1]
+    labels: _Targets = np.eye(targets.shape[1], dtype=np.float32)[(drawn >= edges).sum(1)]
+    return labels
