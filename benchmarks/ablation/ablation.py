@@ -1,0 +1,176 @@
+"""The paper's ablation: no pooling, APP, ATP, both; accuracy with spread, cost and time, clean and under occlusion.
+
+Trains each variant under each seed (runs that are complete are kept, begun ones go on), then measures all of them side
+by side: on the whole validation split, under occlusion face by face, and over keep rates without retraining.
+
+    python benchmarks/ablation/ablation.py --config configs/ferplus/ablation.yaml --seeds 0
+
+writes ablation.json beside this file and prints the table. Hours on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apvit.cli.train import read_recipe
+from apvit.data import open_split
+from apvit.engines import Engine, Keep, create_engine
+from apvit.evaluation import evaluate
+from apvit.evaluation.predictions import predict
+from apvit.evaluation.robustness import Bench, choose_corruptions, measure_curves
+from apvit.nn import count_macs, read_config
+from apvit.training import train_seeds
+from apvit.training.environment import environment
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "no pooling": {"patch_keep": None, "token_keep": None},
+    "APP": {"token_keep": None},
+    "ATP": {"patch_keep": None},
+    "APP and ATP": {},
+}
+OCCLUSIONS = ("eyes", "mouth", "blocks")
+KEEPS = ("1", "0.9", "0.82", "0.7", "0.6", "0.5", "0.4")
+BATCHES = {1: 60, 32: 12}
+"""Faces in a batch, and how many batches are timed; the variants take turns."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--occluded-faces", type=int, default=1000)
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("ablation.json"))
+    arguments, rest = parser.parse_known_args()
+    recipe, given = read_recipe(rest)  # as `apvit train` reads it: --config, --seeds, any field
+    recipe, seeds = replace(recipe, resume=True), given or [recipe.seed]
+
+    folders = {}
+    for name, changes in VARIANTS.items():
+        folder = Path(recipe.output) / name.replace(" ", "-").lower()
+        folders[name] = train_seeds(replace(recipe, model={**recipe.model, **changes}, output=str(folder)), seeds)
+
+    valid = open_split(recipe.data, "valid")
+    weights = {
+        name: [folder / f"seed-{seed}" / "best.safetensors" for seed in seeds] for name, folder in folders.items()
+    }
+    engines = {name: create_engine(paths[0], "torch") for name, paths in weights.items()}
+    bench = Bench.of(engines, valid)
+    corruptions, _ = choose_corruptions(OCCLUSIONS, engines)
+    occluded = measure_curves(bench, corruptions, faces=arguments.occluded_faces)
+    result = {
+        "data": {"name": valid.metadata.dataset, "split": "valid", "protocol": valid.metadata.protocol},
+        "epochs": recipe.epochs,
+        "seeds": seeds,
+        "variants": [
+            {"name": name, **accuracy(paths, valid), **cost(engines[name])} for name, paths in weights.items()
+        ],
+        "paired": paired(engines, valid),
+        "milliseconds": milliseconds(engines),
+        "occlusion": occluded,
+        "keep": {name: keep_curve(weights[name][0], valid) for name in ("no pooling", "APP and ATP")},
+        "environment": environment(),
+    }
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    print(table(result))
+
+
+def accuracy(paths: list[Path], valid: Any) -> dict[str, Any]:
+    """Over the seeds: validation accuracy of each, mean, standard deviation; mean class accuracy and macro-F1."""
+    figures = [evaluate(create_engine(path, "torch"), valid) for path in paths]
+    values = [figure["accuracy"] for figure in figures]
+    return {
+        "accuracies": values,
+        "accuracy": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+        "mean_class_accuracy": statistics.fmean(figure["mean_class_accuracy"] for figure in figures),
+        "macro_f1": statistics.fmean(figure["macro_f1"] for figure in figures),
+    }
+
+
+def cost(engine: Engine) -> dict[str, Any]:
+    config = read_config(engine.card.parameters)
+    return {
+        "gmac": count_macs(config).total / 1e9,
+        "executed_gmac": count_macs(config, executed=True).total / 1e9,
+        "patches": config.patch_count,
+        "tokens": list(config.token_counts),
+    }
+
+
+def paired(engines: dict[str, Engine], valid: Any, resamples: int = 2000) -> list[dict[str, Any]]:
+    """Of the first seed: accuracy of each variant minus that without pooling, face by face, 95 % bootstrap interval."""
+    right = {name: predict(engine, valid).correct for name, engine in engines.items()}
+    random = np.random.default_rng(0)
+    reference, *others = right
+    count = len(right[reference])
+    draws = random.integers(0, count, (resamples, count))
+    rows = []
+    for name in others:
+        difference = right[name].astype(float) - right[reference]
+        low, high = np.percentile(difference[draws].mean(1), (2.5, 97.5))
+        rows.append({"name": name, "difference": float(difference.mean()), "low": float(low), "high": float(high)})
+    return rows
+
+
+def milliseconds(engines: dict[str, Engine]) -> dict[str, dict[str, dict[str, float]]]:
+    """Milliseconds per face on torch, by batch and variant: median and quartiles; the variants take turns."""
+    random = np.random.default_rng(0)
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for batch, rounds in BATCHES.items():
+        x = random.normal(size=(batch, 1, 48, 48)).astype(np.float32)
+        times: dict[str, list[float]] = {name: [] for name in engines}
+        for turn in range(rounds + 3):
+            for name, engine in engines.items():
+                start = time.perf_counter()
+                engine.run(x)
+                if turn >= 3:  # the first ones warm up
+                    times[name].append((time.perf_counter() - start) * 1000 / batch)
+        result[str(batch)] = {
+            name: dict(zip(("low", "median", "high"), np.percentile(values, (25, 50, 75)).tolist(), strict=True))
+            for name, values in times.items()
+        }
+    return result
+
+
+def keep_curve(path: Path, valid: Any) -> list[dict[str, Any]]:
+    """Accuracy over the share of patches kept, without retraining."""
+    rows = []
+    for text in KEEPS:
+        engine = create_engine(path, "torch", keep=Keep.parse(text))
+        rows.append({"keep": text, "accuracy": evaluate(engine, valid)["accuracy"], **cost(engine)})
+    return rows
+
+
+def table(result: dict[str, Any]) -> str:
+    """The paper's table in Markdown."""
+    seeds = result["seeds"]
+    lines = [
+        f"{result['data']['name']} {result['data']['split']} ({result['data']['protocol']}), {result['epochs']} "
+        f"epochs, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}",
+        "",
+        "| variant | accuracy | against no pooling | occluded | GMAC (executed) | ms per face, batch 1 / 32 |",
+        "|---|---|---|---|---|---|",
+    ]
+    differences = {row["name"]: row for row in result["paired"]}
+    occluded = {row["name"]: row["damaged"] for row in result["occlusion"]["overall"]}
+    for row in result["variants"]:
+        name = row["name"]
+        spread = "" if row["std"] is None else f" ± {row['std']:.4f}"
+        d = differences.get(name)
+        against = "" if d is None else f"{d['difference']:+.4f} [{d['low']:+.4f}, {d['high']:+.4f}]"
+        times = " / ".join(f"{result['milliseconds'][batch][name]['median']:.2f}" for batch in ("1", "32"))
+        lines.append(
+            f"| {name} | {row['accuracy']:.4f}{spread} | {against} | {occluded[name]:.4f} "
+            f"| {row['gmac']:.3f} ({row['executed_gmac']:.3f}) | {times} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
