@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data import trees
 from typer.testing import CliRunner
 
 from apvit.cli.data import app
 from apvit.data import PROTOCOLS, read_split
+from apvit.data.datasets import DATASETS, options_of
 
 
 def run(*arguments: object):
@@ -75,6 +79,101 @@ def test_help_names_every_protocol():
     assert "--keep-leaks" in text
 
 
+@pytest.mark.parametrize("command", ["prepare", "verify"])
+def test_help_names_every_dataset_and_all_their_options(command):
+    text = run(command, "--help").stdout
+    for name, dataset in DATASETS.items():
+        assert name in text
+        for option in options_of(dataset):
+            assert f"--{option.replace('_', '-')}" in text
+
+
+def folder(root: Path, count: int = 30) -> Path:
+    for label in ("happy", "sad"):
+        (root / label).mkdir(parents=True)
+        for i in range(count):
+            pixels = np.random.default_rng([i, label == "sad"]).integers(0, 256, (8, 8), np.uint8)
+            Image.fromarray(pixels).save(root / label / f"{i}.png")
+    return root
+
+
+def test_a_carved_valid_is_shown(tmp_path):
+    result = run("prepare", "folder", folder(tmp_path / "mine"), tmp_path / "out", "--valid-share", 0.2, "--seed", 5)
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.replace("│", " ").splitlines()]
+    assert "carved for valid 12 (12 labelled)" in lines
+    assert "happiness 24 6" in lines
+    assert "valid=0.2 of train, seed=5" in result.stdout
+
+
+def test_what_is_left_out_is_shown(tmp_path):
+    root = folder(tmp_path / "mine", 3)
+    table = ["path,label,x1,y1,x2,y2", *(f"happy/{i}.png,happy,1,1,6,6" for i in range(3)), "sad/0.png,sad,20,1,29,6"]
+    (root / "labels.csv").write_text("\n".join(table))
+    result = run("prepare", "folder", root, tmp_path / "out", "--valid-share", 0)
+    assert result.exit_code == 0, result.output
+    assert "1 of 4 faces are left out" in result.stderr
+    assert f"why faces are left out: {tmp_path / 'out' / 'left_out.csv'}" in result.stdout
+
+
+def test_options_reach_the_dataset(tmp_path):
+    root = trees.expw(tmp_path / "expw")
+    options = ["--shares", "0.5,0.25,0.25", "--seed", 2, "--min-confidence", 20]
+    result = run("prepare", "expw", root, tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    assert "seed=2" in read_split(tmp_path / "out" / "valid.parquet").metadata.protocol
+    report = json.loads(run("verify", "expw", root, *options, "--format", "json").stdout)
+    assert 10 <= report["splits"][1]["faces"] <= 20
+
+
+@pytest.mark.parametrize("command", ["prepare", "verify"])
+@pytest.mark.parametrize(
+    ("flags", "status", "message"),
+    [
+        (("--protocol", "majority"), 1, "error: folder has no option protocol; its own are table"),
+        (("--every", 2), 1, "error: folder has no option every; its own are table"),
+        (("--shares", "a,b"), 2, "--shares is three numbers such as 0.75,0.1,0.15, not 'a,b'"),
+    ],
+)
+def test_flags_that_mean_nothing(tmp_path, command, flags, status, message):
+    out = [tmp_path / "out"] if command == "prepare" else []
+    result = whole(command, "folder", folder(tmp_path / "mine", 2), *out, *flags)
+    assert result.returncode == status
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "message"),
+    [
+        (("--size", 96), 2, "--size is about alignment: say to which template with --align TEMPLATE"),
+        (("--align", "arcface"), 1, "error: unknown alignment template 'arcface'; known are"),
+        (("--align", "arcface-112", "--size", 0), 1, "error: size must be at least 1, not 0"),
+    ],
+)
+def test_alignment_that_means_nothing(tmp_path, flags, status, message):
+    result = whole("prepare", "folder", folder(tmp_path / "mine", 2), tmp_path / "out", *flags)
+    assert result.returncode == status
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_leaves_nothing(tmp_path):
+    root = folder(tmp_path / "mine", 2500)
+    command = [sys.executable, "-c", "from apvit.cli import main; main()", "data", "prepare", "folder", root, "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("out/.prepare-*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stderr.strip().endswith("interrupted")
+    assert "Traceback" not in stderr
+    assert stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
 def test_verify(root):
     result = run("verify", "ferplus", root)
     assert result.exit_code == 0, result.output
@@ -119,7 +218,7 @@ def test_long_findings_are_cut_in_text_and_whole_in_json(root):
     [
         (("prepare", "ferplus", "{}/gone", "{}/out"), "gone does not exist; expected a folder or zip"),
         (("prepare", "ferplus", "{}", "{}/out", "--protocol", "max"), "unknown vote protocol 'max'; known are"),
-        (("prepare", "fer", "{}", "{}/out"), "unknown dataset 'fer'; known are ferplus"),
+        (("prepare", "fer", "{}", "{}/out"), "unknown dataset 'fer'; known are raf-db, ferplus"),
         (("verify", "ferplus", "{}"), "is not FER+; expected"),
     ],
 )  # fmt: skip

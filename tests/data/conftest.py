@@ -6,11 +6,14 @@ import csv
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from apvit.data import Split, prepare, read_split
 
 USAGES = {"FER2013Train": "Training", "FER2013Valid": "PublicTest", "FER2013Test": "PrivateTest"}
 VOTE_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
@@ -49,6 +52,24 @@ FACES: Faces = {
     ],
     "FER2013Test": [("fer0032298.png", (0, 0, 0, 0, 0, 0, 0, 10, 0, 0), 4)],  # contempt
 }
+
+
+@dataclass(frozen=True)
+class Loaded:
+    splits: dict[str, Split]
+    warnings: list[str]
+
+
+@pytest.fixture(scope="session")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Loaded]:
+    """Prepares a dataset and reads what was written."""
+
+    def load(src: Path, name: str = "ferplus", **options: object) -> Loaded:
+        out = tmp_path_factory.mktemp("prepared")
+        prepared = prepare(name, src, out, **options)
+        return Loaded({split: read_split(out / f"{split}.parquet") for split in prepared.splits}, prepared.warnings)
+
+    return load
 
 
 @pytest.fixture

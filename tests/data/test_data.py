@@ -15,7 +15,7 @@ def names(folder) -> list[str]:
 
 
 def test_datasets():
-    assert list_datasets() == ["ferplus"]
+    assert list_datasets() == ["raf-db", "ferplus", "affectnet", "sfew", "expw", "aff-wild2", "folder"]
 
 
 def test_importing_the_room_is_cheap():
@@ -29,11 +29,9 @@ def test_prepare_writes_the_splits_that_exist(tmp_path, faces, write_folders):
     out = tmp_path / "new" / "out"
     prepared = prepare("ferplus", root, out)
     assert names(out) == ["test.parquet", "train.parquet", "valid.parquet"]
-    for split, (rows, metadata) in prepared.splits.items():
-        read = read_split(out / f"{split}.parquet")
-        assert read.metadata == metadata
-        assert read.sources == [row.source for row in rows]
-        assert pq.read_metadata(out / f"{split}.parquet").num_rows == len(rows)
+    for split, metadata in prepared.splits.items():
+        assert read_split(out / f"{split}.parquet").metadata == metadata
+        assert pq.read_metadata(out / f"{split}.parquet").num_rows == metadata.counts["rows"]
 
 
 def test_prepare_is_deterministic(tmp_path, faces, write_folders):
@@ -68,7 +66,7 @@ def test_out_cannot_be_a_folder(tmp_path, faces, write_folders):
 
 
 def test_unknown_dataset(tmp_path):
-    with pytest.raises(DataError, match="unknown dataset 'fer2013'; known are ferplus"):
+    with pytest.raises(DataError, match="unknown dataset 'fer2013'; known are raf-db, ferplus"):
         prepare("fer2013", tmp_path, tmp_path / "out")
 
 
@@ -108,7 +106,7 @@ def test_open_split(tmp_path, prepared, write_zip, data, split, expected):
         ("out", "validation", "unknown split 'validation'; known are train, valid, test"),
         ("out/test.parquet", "valid", "test.parquet is the split test, not valid"),
         ("out/gone.parquet", None, "gone.parquet is not a file"),
-        ("gone", None, "gone does not exist; expected a Parquet file written by .*, or a dataset .ferplus: a folder"),
+        ("gone", None, "gone does not exist; expected a Parquet file written by .*, or a dataset .raf-db: RAF-DB"),
         ("empty", None, "empty holds no dataset that is known; expected a Parquet file"),
         ("half", "train", "half has no split 'train'; it has test"),
         ("file.txt", None, "file.txt is not a readable zip"),

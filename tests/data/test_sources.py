@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import zipfile
 
 import pytest
@@ -65,6 +66,31 @@ def test_a_damaged_member_is_named(tmp_path):
             source.read("bad.txt")
 
 
+def test_there_is_no_limit_of_depth(tmp_path):
+    deep = tmp_path.joinpath(*"abcdefghij")
+    deep.mkdir(parents=True)
+    (deep / "x.png").write_text("x")
+    with Source(tmp_path, "") as source:
+        assert source.names == ["a/b/c/d/e/f/g/h/i/j/x.png"]
+        assert source.find("i/j/x.png") == "a/b/c/d/e/f/g/h/i/j/x.png"
+
+
+def test_a_whole_disk_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("apvit.data.sources.MAX_FILES", 2)
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    with pytest.raises(DataError, match="holds more than 2 files: give the dataset's own folder"):
+        Source(tmp_path, "")
+
+
+def test_pipes_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    (tmp_path / "file").write_text("")
+    with Source(tmp_path, "") as source:
+        assert source.names == ["file"]
+
+
 def test_links_are_followed_and_loops_end(tmp_path):
     real = tmp_path / "real"
     real.mkdir()
@@ -76,7 +102,8 @@ def test_links_are_followed_and_loops_end(tmp_path):
     (root / "broken").symlink_to(tmp_path / "gone")
     with Source(root, "") as source:
         assert "linked/x.csv" in source.names
-        assert "broken" not in source.names
+        # What is linked under another name is listed under it too; what holds itself is not.
+        assert source.names == ["linked/x.csv"]
 
 
 def test_shadows_of_macos_are_not_found(tmp_path):

@@ -28,6 +28,8 @@ METADATA = SplitMetadata(
     counts={"rows": 2},
     inputs={"a.zip": "00ff"},
     leaks={"dropped": 1},
+    attribute_names=("gender", "age"),
+    alignment_template={"name": "ferplus-48-v1", "size": 48, "points": [[1.0, 2.0]]},
 )
 
 
@@ -42,11 +44,21 @@ def grey(value: int, size: int = 4) -> bytes:
 
 
 def make_row(**changes: object) -> FaceRow:
-    row = FaceRow(image=grey(1), source="a.png", label=3, group="g", votes=(1, 2), landmarks=tuple(range(10)))
+    row = FaceRow(
+        image=grey(1),
+        source="a.png",
+        label=3,
+        group="g",
+        votes=(1, 2),
+        landmarks=tuple(range(10)),
+        attributes=("female", "20-39"),
+        framing="as shipped",
+    )
     return dataclasses.replace(row, **changes)
 
 
-ROWS = [make_row(), make_row(source="b.png", image=grey(2), label=None, group="h", votes=None, landmarks=None)]
+UNKNOWN = {"label": None, "votes": None, "landmarks": None, "attributes": None, "framing": None}
+ROWS = [make_row(), make_row(source="b.png", image=grey(2), group="h", **UNKNOWN)]
 
 
 def assert_equal(a: Split, b: Split) -> None:
@@ -75,6 +87,8 @@ def test_round_trip(tmp_path):
     assert split.landmarks.shape == (2, 5, 2)
     assert split.landmarks[0, 1].tolist() == [2, 3]
     assert np.isnan(split.landmarks[1]).all()
+    assert split.attributes == [("female", "20-39"), ("", "")]
+    assert split.framing == ["as shipped", None]
     assert_equal(split, Split.from_rows(ROWS, METADATA))
 
 
@@ -86,6 +100,8 @@ rows = st.builds(
     group=st.sampled_from("abc"),
     votes=st.none() | st.tuples(st.integers(0, 10), st.integers(0, 10)),
     landmarks=st.none() | st.tuples(*[st.floats(-100, 100, width=32)] * 10),
+    attributes=st.none() | st.tuples(st.sampled_from("ab"), st.sampled_from(["", "x"])),
+    framing=st.none() | st.sampled_from(["as shipped", "only face"]),
 )
 
 
@@ -108,6 +124,8 @@ def test_what_other_programs_see(tmp_path):
         "votes": "list<element: int64>",
         "landmarks": "list<element: float>",
         "group": "string",
+        "attributes": "list<element: string>",
+        "framing": "string",
     }
     assert table.column("label").to_pylist() == [3, None]
     assert table.column("votes").to_pylist() == [[1, 2], None]
@@ -125,6 +143,45 @@ def test_wider_types_of_other_programs_are_read(tmp_path):
         table = table.set_column(table.schema.get_field_index(name), name, table.column(name).cast(kind))
     pq.write_table(table.append_column("extra", pa.array([1, 2])), path)
     assert_equal(read_split(path), Split.from_rows(ROWS, METADATA))
+
+
+def test_files_from_before_attributes_and_framing_are_read(tmp_path):
+    path = tmp_path / "train.parquet"
+    write_split(path, ROWS, METADATA)
+    table = pq.read_table(path).drop_columns(["attributes", "framing"])
+    old = json.loads(METADATA.to_json())
+    del old["attribute_names"], old["alignment_template"]
+    pq.write_table(table.replace_schema_metadata({b"apvit": json.dumps(old).encode()}), path)
+    split = read_split(path)
+    assert split.metadata == dataclasses.replace(METADATA, attribute_names=None, alignment_template=None)
+    assert (split.attributes, split.framing) == (None, None)
+    assert split.select([1]).attributes is None
+    assert split.sources == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "groups"),
+    [(0, 1, []), (4097, 1, [4096, 1]), (5, 30 << 20, [2, 2, 1]), (2, 70 << 20, [1, 1])],
+)
+def test_rows_are_streamed(tmp_path, count, size, groups):
+    alive = []
+
+    class Picture(bytes):
+        def __del__(self):
+            alive.pop()
+
+    def faces():
+        for i in range(count):
+            alive.append(i)
+            yield make_row(image=Picture(size), source=str(i))
+            # A row group of at most 64 MB, what follows it, and what the generator itself holds.
+            assert len(alive) * size <= (64 << 20) + 2 * size or size == 1
+
+    path = tmp_path / "train.parquet"
+    write_split(path, faces(), METADATA)
+    file = pq.ParquetFile(path)
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == groups
+    assert json.loads(file.schema_arrow.metadata[b"apvit"])["dataset"] == "folder"
 
 
 @pytest.mark.parametrize(
@@ -147,6 +204,8 @@ def test_select(indices, expected):
     assert chosen.votes.tolist() == split.votes[where].tolist()
     assert chosen.images == [split.images[i] for i in where]
     assert chosen.landmarks.shape == (len(where), 5, 2)
+    assert chosen.attributes == [split.attributes[i] for i in where]
+    assert chosen.framing == [split.framing[i] for i in where]
 
 
 def test_pixels():
@@ -187,6 +246,7 @@ def test_unknown_colour():
         ({"label": -1}, "a.png has label -1"),
         ({"votes": (1, 2, 3)}, "a.png has 3 vote columns, but the split names 2"),
         ({"landmarks": (1.0, 2.0)}, "a.png has 2 landmark numbers instead of 10"),
+        ({"attributes": ("female",)}, "a.png has 1 attributes, but the split names 2"),
     ],
 )
 def test_rows_that_contradict_the_metadata(tmp_path, changes, message):
@@ -293,9 +353,11 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 def test_datasets_without_votes_or_landmarks():
     plain = dataclasses.replace(METADATA, vote_names=None)
-    split = Split.from_rows([make_row(votes=None, landmarks=None)], plain)
+    split = Split.from_rows([make_row(votes=None, landmarks=None, attributes=None, framing=None)], plain)
     assert split.votes is None
     assert split.landmarks is None
+    assert split.attributes is None
+    assert split.framing is None
     assert split.select([0]).votes is None
 
 

@@ -3,35 +3,118 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from apvit.data import Prepared, Report
+    from apvit.data import Alignment, Prepared, Report
 
 app = typer.Typer(name="data", help="Prepare datasets, and check them.", no_args_is_help=True)
 
 SHOWN_DETAILS = 5
 """Lines that the text report shows of each finding; JSON has all."""
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="Dataset: ferplus.")]
+_OWN = "Options of single datasets"
+_SPLITS = "Splits"
+_ALIGNING = "Alignment"
+
+_Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="raf-db, ferplus, affectnet, sfew, expw or aff-wild2; folder for pictures of your own.",
+    ),
+]
 _Source = Annotated[
     Path,
     typer.Argument(
         metavar="SRC",
-        help="Folder or zip as its owner ships it. ferplus: FER2013Train/, FER2013Valid/, FER2013Test/ with PNG and "
-        "label.csv, or fer2013.csv (or icml_face_data.csv) beside fer2013new.csv.",
+        help="Folder or zip as the dataset's owner ships it. For folder: <split>/<expression>/ or <expression>/, or "
+        "labels.csv with the columns path and label, and if you like split, group, x1, y1, x2, y2.",
     ),
 ]
+_Classes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="affectnet, aff-wild2: 8 or, without contempt or other, 7 expressions.",
+        rich_help_panel=_OWN,
+        show_default="8",
+    ),
+]
+_Pictures = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHICH",
+        help="raf-db: aligned (as published), original, or the folder of your own crops. sfew: aligned or frames. "
+        "aff-wild2: cropped_aligned or cropped.",
+        rich_help_panel=_OWN,
+        show_default="the aligned ones",
+    ),
+]
+_Protocol = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RULE",
+        help="ferplus: from ten votes to a label. majority: Microsoft's, more than half of them. argmax8: most among "
+        "the expressions (papers' 'max'). argmax10: dropped where unknown or no face wins. unique-argmax8: argmax8 "
+        "without ties. crossentropy, probability, multi-target: Microsoft's training modes; valid and test by "
+        "majority.",
+        rich_help_panel=_OWN,
+        show_default="majority",
+    ),
+]
+_AlsoInTest = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="ferplus: CSV (split,image) of faces that also stand in a test split which is not in SRC.",
+        rich_help_panel=_OWN,
+    ),
+]
+_Every = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="aff-wild2: take every Nth training frame; neighbours are nearly equal.",
+        rich_help_panel=_OWN,
+        show_default="1",
+    ),
+]
+_Shares = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,C",
+        help="expw, which has no official split: shares of train, valid and test.",
+        rich_help_panel=_OWN,
+        show_default="0.75,0.1,0.15",
+    ),
+]
+_MinConfidence = Annotated[
+    float | None,
+    typer.Option(metavar="X", help="expw: leave out faces whose box is less certain.", rich_help_panel=_OWN),
+]
+_Table = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="folder: the CSV in SRC.",
+        rich_help_panel=_OWN,
+        show_default="labels.csv, or else folders",
+    ),
+]
+_SEED = "Draws the splits that nobody published: expw's, and every valid split carved from train."
 
 
 class Format(StrEnum):
@@ -41,42 +124,111 @@ class Format(StrEnum):
     json = "json"
 
 
+class Choose(StrEnum):
+    """Which face of several is aligned."""
+
+    nearest_centre = "nearest-centre"
+    largest = "largest"
+    given = "given"
+
+
 @app.command("prepare")
 def prepare(
     name: _Name,
     src: _Source,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for train, valid and test.parquet.")],
-    protocol: Annotated[
-        str,
-        typer.Option(
-            help="Rule from votes to labels. majority: Microsoft's, more than half of the votes. argmax8: most votes "
-            "among the expressions (papers' 'max'). argmax10: dropped where unknown or no face wins. unique-argmax8: "
-            "argmax8 without ties. crossentropy, probability, multi-target: Microsoft's training modes, with "
-            "validation and test by majority."
-        ),
-    ] = "majority",
     drop_leaks: Annotated[
         bool,
         typer.Option(
             "--drop-leaks/--keep-leaks",
-            help="Leave out training faces whose pixels also stand in validation or test.",
+            help="Leave out training faces whose pixels also stand in valid or test.",
+            rich_help_panel=_SPLITS,
         ),
     ] = True,
-    also_in_test: Annotated[
-        Path | None,
+    valid_share: Annotated[
+        float | None,
         typer.Option(
-            metavar="FILE",
-            help="CSV (split,image) of faces that also stand in a test split which is not in SRC.",
+            metavar="X",
+            help="Share of train that becomes valid where the dataset has none: of each class alike, without dividing "
+            "a subject, a video or equal pictures. 0: none.",
+            rich_help_panel=_SPLITS,
+            show_default="0.1",
         ),
     ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help=_SEED, rich_help_panel=_SPLITS, show_default="0")
+    ] = None,
+    align: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="Find each face and warp it to a template: arcface-112, ferplus-48-v1, or a JSON file with name, size "
+            "and points. Without this, faces with a box are cropped and others stay as shipped. A run that was "
+            "stopped goes on where it was.",
+            rich_help_panel=_ALIGNING,
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX", help="Side of the aligned faces.", rich_help_panel=_ALIGNING, show_default="the template's"
+        ),
+    ] = None,
+    choose: Annotated[
+        Choose | None,
+        typer.Option(
+            help="Which of several faces; given: the dataset's own landmarks or box. A box always decides.",
+            rich_help_panel=_ALIGNING,
+            show_default="nearest-centre",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Processes that align.", rich_help_panel=_ALIGNING, show_default="one per core"),
+    ] = None,
+    protocol: _Protocol = None,
+    also_in_test: _AlsoInTest = None,
+    pictures: _Pictures = None,
+    classes: _Classes = None,
+    every: _Every = None,
+    shares: _Shares = None,
+    min_confidence: _MinConfidence = None,
+    table: _Table = None,
 ) -> None:
-    """Write a dataset as one Parquet file per split, with labels, votes, counts and the hashes of its inputs."""
+    """Write a dataset as one Parquet file per split, with labels, groups, counts and the hashes of its inputs.
+
+    Example: apvit data prepare raf-db RAF-DB/basic prepared/raf-db --align arcface-112
+    """
     from apvit.data import prepare as prepare_dataset
 
-    with _progress("reading faces") as progress:
-        prepared = prepare_dataset(
-            name, src, out, protocol=protocol, drop_leaks=drop_leaks, also_in_test=also_in_test, progress=progress
-        )
+    alignment = _alignment(align, size, choose, workers)
+    options = _given(
+        protocol=protocol,
+        also_in_test=also_in_test,
+        pictures=pictures,
+        classes=classes,
+        every=every,
+        shares=_fractions(shares),
+        min_confidence=min_confidence,
+        table=table,
+    )
+    try:
+        with _progress("reading faces" if alignment is None else "aligning faces") as progress:
+            prepared = prepare_dataset(
+                name,
+                src,
+                out,
+                drop_leaks=drop_leaks,
+                valid_share=valid_share,
+                seed=seed,
+                align=alignment,
+                progress=progress,
+                **options,
+            )
+    except KeyboardInterrupt:
+        if alignment is not None:
+            print("run the same command again to go on from the faces that are aligned", file=sys.stderr)
+        raise
     _show_warnings(prepared.warnings)
     _show_prepared(prepared, out)
 
@@ -89,16 +241,39 @@ def verify(
     report_format: Annotated[
         Format, typer.Option("--format", help="text for people, json for programs.")
     ] = Format.text,
+    protocol: _Protocol = None,
+    also_in_test: _AlsoInTest = None,
+    pictures: _Pictures = None,
+    classes: _Classes = None,
+    every: _Every = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="expw: draws its splits.", rich_help_panel=_OWN, show_default="0"),
+    ] = None,
+    shares: _Shares = None,
+    min_confidence: _MinConfidence = None,
+    table: _Table = None,
 ) -> None:
-    """Check every line and picture; compare counts with the published ones; find duplicates and leaks.
+    """Check every line and picture; compare counts with the published ones; find what stands in two splits.
 
-    Exits 1 for malformed lines and for missing or unreadable pictures. Differing counts, duplicates and leaks are
-    warnings.
+    Exits 1 for malformed lines, labels outside the label space, and missing or unreadable pictures. Differing counts,
+    equal and nearly equal pictures, and subjects or videos in two splits are warnings.
     """
     from apvit.data import verify as verify_dataset
 
+    options = _given(
+        protocol=protocol,
+        also_in_test=also_in_test,
+        pictures=pictures,
+        classes=classes,
+        every=every,
+        seed=seed,
+        shares=_fractions(shares),
+        min_confidence=min_confidence,
+        table=table,
+    )
     with _progress("checking faces") as progress:
-        report = verify_dataset(name, src, progress=progress)
+        report = verify_dataset(name, src, progress=progress, **options)
     failed = report.failed(strict=strict)
     if report_format is Format.json:
         typer.echo(json.dumps(report.to_dict() | {"failed": failed}))
@@ -108,10 +283,38 @@ def verify(
         raise typer.Exit(1)
 
 
+def _alignment(align: str | None, size: int | None, choose: Choose | None, workers: int | None) -> Alignment | None:
+    """The alignment that the flags ask for; typer's error where there is nothing to align to."""
+    if align is None:
+        if lonely := [flag for flag, value in (("size", size), ("choose", choose), ("workers", workers)) if value]:
+            raise typer.BadParameter(f"--{lonely[0]} is about alignment: say to which template with --align TEMPLATE")
+        return None
+    from apvit.data import Alignment
+    from apvit.data.aligning import load_template
+
+    chosen = (choose or Choose.nearest_centre).value
+    return Alignment(load_template(align), size, chosen, workers or os.cpu_count() or 1)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given: a dataset refuses those that it does not have."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _fractions(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        raise typer.BadParameter(f"--shares is three numbers such as 0.75,0.1,0.15, not {text!r}") from None
+
+
 @contextmanager
 def _progress(description: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr, to be called with the number done and the total."""
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=None)
 
         def advance(done: int, total: int) -> None:
@@ -127,19 +330,26 @@ def _show_warnings(warnings: list[str]) -> None:
 
 
 def _show_prepared(prepared: Prepared, out: Path) -> None:
-    from apvit.data import SPLITS
+    from apvit.data import LEFT_OUT_FILE, SPLITS
 
     console = Console()
     table = Table("", *prepared.splits)
-    splits = [metadata for _, metadata in prepared.splits.values()]
-    table.add_row("protocol", *(f"{s.protocol} on {s.vote_source}" for s in splits))
+    splits = list(prepared.splits.values())
+    table.add_row("protocol", *(" on ".join(filter(None, (s.protocol, s.vote_source))) for s in splits))
     for key in ("before", *(f"also_in_{split}" for split in SPLITS), "after"):
         if any(key in s.leaks for s in splits):
             table.add_row(key.replace("_", " "), *(_faces(s.leaks.get(key)) for s in splits))
+    if any("carved" in s.counts for s in splits):
+        table.add_row("carved for valid", *(_faces(s.counts.get("carved")) for s in splits))
+    if any("left_out" in s.counts for s in splits):
+        table.add_row("left out", *(f"{s.counts.get('left_out', 0):,}" for s in splits))
     table.add_section()
     for expression in splits[0].labels.expressions:
         table.add_row(expression, *(f"{s.counts['per_class'][expression]:,}" for s in splits))
     console.print(table)
+    if prepared.left_out:
+        path = out / LEFT_OUT_FILE
+        console.print(f"why faces are left out: {escape(str(path))}", soft_wrap=True, highlight=False)
     for split in prepared.splits:
         console.print(f"wrote {escape(str(out / f'{split}.parquet'))}", soft_wrap=True, highlight=False)
 

@@ -6,6 +6,9 @@ the sizes of RAN's published lists (kaiwang960112/Challenge-condition-FER-datase
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from apvit.data.listing import Published
 from apvit.data.rows import SPLITS
 from apvit.data.votes import LABELS
 
@@ -49,53 +52,26 @@ LABELLED = {key: tuple(map(sum, splits)) for key, splits in PER_CLASS.items()} |
 """Labelled faces of each split; for the training-only protocols as if they were applied to validation and test."""
 
 
-def published_faces(vote_source: str, split: str) -> int:
-    """Published number of annotated faces, labelled or not."""
-    return FACES[vote_source][SPLITS.index(split)]
+def published(
+    split: str, counts: Mapping[int | None, int], *, vote_source: str, protocol: str, unnamed: int | None = None
+) -> Published:
+    """What was published of `split`, and the likely cause where `counts`, {label: faces}, differ from it.
 
-
-def published_classes(vote_source: str, protocol: str, split: str) -> tuple[int, ...] | None:
-    """Published labelled faces per class, where they are known."""
-    splits = PER_CLASS.get((vote_source, protocol))
-    return None if splits is None else splits[SPLITS.index(split)]
-
-
-def published_labelled(vote_source: str, protocol: str, split: str) -> int | None:
-    """Published number of labelled faces, where it is known."""
-    splits = LABELLED.get((vote_source, protocol))
-    return None if splits is None else splits[SPLITS.index(split)]
-
-
-def compare_counts(
-    split: str, faces: int, per_class: tuple[int, ...], *, vote_source: str, protocol: str, unnamed: int | None = None
-) -> list[str]:
-    """One sentence per count of `split` that differs from the published one, with its likely cause.
-
-    faces: annotated faces. per_class: labelled ones in the order of the label space. unnamed: rows of fer2013new.csv
-    without an image name, where that file was read.
+    unnamed: rows of fer2013new.csv without an image name, where that file was read.
     """
-    labelled = sum(per_class)
-    differing = []
-    expected_faces = published_faces(vote_source, split)
-    expected_labelled = published_labelled(vote_source, protocol, split)
-    if faces != expected_faces:
-        differing.append(f"{faces:,} annotated faces instead of {expected_faces:,}")
-    if unnamed is not None and unnamed != UNNAMED[SPLITS.index(split)]:
-        differing.append(f"{unnamed:,} rows without an image name instead of {UNNAMED[SPLITS.index(split)]:,}")
-    if expected_labelled is not None and labelled != expected_labelled:
-        differing.append(f"{labelled:,} labelled by {protocol} on {vote_source} instead of {expected_labelled:,}")
-    expected = published_classes(vote_source, protocol, split)
-    if expected is not None:
-        classes = zip(LABELS.expressions, per_class, expected, strict=True)
-        differing += [f"{count:,} {name} instead of {theirs:,}" for name, count, theirs in classes if count != theirs]
-    if not differing:
-        return []
-    cause = _likely_cause(split, faces, labelled, vote_source, protocol)
-    return [f"{split} differs from the published counts ({cause}): {', '.join(differing)}"]
-
-
-def _likely_cause(split: str, faces: int, labelled: int, vote_source: str, protocol: str) -> str:
     index = SPLITS.index(split)
+    per_class = PER_CLASS.get((vote_source, protocol))
+    labelled = LABELLED.get((vote_source, protocol))
+    faces = sum(counts.values())
+    return Published(
+        {} if per_class is None else dict(zip(LABELS.expressions, per_class[index], strict=True)),
+        _likely_cause(index, faces, faces - counts.get(None, 0), vote_source, protocol, unnamed),
+        faces=FACES[vote_source][index],
+        labelled=None if labelled is None else labelled[index],
+    )
+
+
+def _likely_cause(index: int, faces: int, labelled: int, vote_source: str, protocol: str, unnamed: int | None) -> str:
     expected = FACES[vote_source][index]
     for (other_source, other), counts in LABELLED.items():
         if (other_source, other) != (vote_source, protocol) and labelled == counts[index]:
@@ -104,6 +80,8 @@ def _likely_cause(split: str, faces: int, labelled: int, vote_source: str, proto
         return "these are all rows of FER2013, also those that FER+ gives no image name"
     if faces == FACES[vote_source][0] + FACES[vote_source][1]:
         return "train and validation seem to be merged"
+    if unnamed not in (None, UNNAMED[index]):
+        return f"{unnamed:,} rows have no image name instead of {UNNAMED[index]:,}"
     if faces < expected:
         return "lines are missing: the copy is incomplete or was filtered"
     if faces > expected:

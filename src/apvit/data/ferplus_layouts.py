@@ -13,13 +13,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from apvit.data.errors import DataError
 from apvit.data.sources import Source
@@ -34,11 +32,7 @@ EXPECTED = (
 )
 FACE_TABLES = ("fer2013.csv", "icml_face_data.csv")
 VOTE_TABLE = "fer2013new.csv"
-MAX_PICTURE_BYTES = 1 << 20
-"""A 48x48 PNG has 2 kB; what claims more than this is not one."""
 _BOX = (0, 0, SIZE, SIZE)
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -51,16 +45,6 @@ class Annotation:
     """Where the layout finds the picture."""
 
 
-class Pictures(Protocol):
-    """Where a layout's pictures are."""
-
-    def read(self, key: str) -> tuple[bytes, Pixels]:
-        """The picture as PNG and its pixels, uint8 [48, 48]; DataError where missing or unreadable."""
-
-    def unused(self, used: set[str]) -> list[str]:
-        """Pictures that no annotation names."""
-
-
 @dataclass
 class Layout:
     """What stands in a FER+ folder or zip, pictures not yet read."""
@@ -69,7 +53,6 @@ class Layout:
     """`folders` or `tables`."""
     vote_source: str
     """`label.csv` or `fer2013new.csv`."""
-    pictures: Pictures
     splits: dict[str, list[Annotation]]
     inputs: dict[str, str]
     """SHA-256 of the tables, or of the zip."""
@@ -77,6 +60,10 @@ class Layout:
     """One sentence for each line that was left out because it makes no sense."""
     unnamed: dict[str, int] = field(default_factory=dict)
     """Rows of fer2013new.csv without an image name: pictures without a face, which no export contains."""
+    read: Callable[[str], bytes] | None = None
+    """Gives the picture of a key as PNG, or DataError, where keys are not names of files."""
+    unused: list[str] = field(default_factory=list)
+    """Pictures that no annotation names."""
 
 
 def is_ferplus(source: Source) -> bool:
@@ -105,8 +92,8 @@ def _read_folders(source: Source, label_files: dict[str, str]) -> Layout:
     inputs = source.archive_digest()
     splits = {}
     folders = {split: name.rpartition("/")[0] for split, name in label_files.items()}
-    pictures = _PngFiles(source, set(folders.values()))
-    if not pictures.names:
+    pictures = [n for n in source.names if n.lower().endswith(".png") and n.rpartition("/")[0] in folders.values()]
+    if not pictures:
         raise DataError(
             f"{source.path} has label.csv but no PNG: FERPlus's repository ships none, so put FER2013's fer2013.csv "
             "beside fer2013new.csv, or write the pictures with FERPlus's generate_training_data.py"
@@ -119,7 +106,12 @@ def _read_folders(source: Source, label_files: dict[str, str]) -> Layout:
             Annotation(f"{FOLDERS[split]}/{image}", votes, f"{folders[split]}/{image}")
             for image, votes in _label_lines(name, data, malformed)
         ]
-    return Layout("folders", "label.csv", pictures, splits, inputs, malformed)
+        if not splits[split]:
+            # As if the split were not there, one might be carved from train.
+            malformed.append(f"{name} names no picture")
+    used = {annotation.key for annotated in splits.values() for annotation in annotated}
+    unused = [name for name in pictures if name not in used]
+    return Layout("folders", "label.csv", splits, inputs, malformed, unused=unused)
 
 
 def _label_lines(name: str, data: bytes, malformed: list[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -169,7 +161,7 @@ def _read_tables(source: Source, face_table: str, vote_table: str, label_files: 
         for split, name in label_files.items():
             images = [(f"{FOLDERS[split]}/{i}", votes) for i, votes in _label_lines(name, tables[name], malformed)]
             splits[split] = [Annotation(image, votes, str(last_row.get(image, image))) for image, votes in images]
-        return Layout("tables", "label.csv", _PixelRows(pixels, face_table), splits, inputs, malformed)
+        return Layout("tables", "label.csv", splits, inputs, malformed, read=_PixelRows(pixels, face_table).read)
     unnamed = dict.fromkeys(USAGES.values(), 0)
     for row, (usage, image, fields) in enumerate(named):
         split = USAGES[usage]
@@ -183,7 +175,8 @@ def _read_tables(source: Source, face_table: str, vote_table: str, label_files: 
             # Both faces of a repeated name are kept; the earlier, which no export has, is told apart by its row.
             unique = source_name if last_row[source_name] == row else f"{source_name}#{row + 1}"
             splits.setdefault(split, []).append(Annotation(unique, votes, str(row)))
-    return Layout("tables", VOTE_TABLE, _PixelRows(pixels, face_table), splits, inputs, malformed, unnamed)
+    read = _PixelRows(pixels, face_table).read
+    return Layout("tables", VOTE_TABLE, splits, inputs, malformed, unnamed, read)
 
 
 def _face_rows(name: str, data: bytes, malformed: list[str]) -> tuple[list[bytes | None], list[str]]:
@@ -241,32 +234,6 @@ def _numbers(fields: list[str]) -> tuple[int, ...] | None:
     return tuple(map(int, stripped)) if all(f.isascii() and f.isdigit() for f in stripped) else None
 
 
-class _PngFiles:
-    """The pictures of form (a); the key is the file's name in the source."""
-
-    def __init__(self, source: Source, folders: set[str]):
-        self._source = source
-        self.names = [
-            name for name in source.names if name.lower().endswith(".png") and name.rpartition("/")[0] in folders
-        ]
-
-    def read(self, key: str) -> tuple[bytes, Pixels]:
-        data = self._source.read(key, most=MAX_PICTURE_BYTES)
-        try:
-            with Image.open(io.BytesIO(data)) as picture:
-                width, height = picture.size
-                # Asked of the header, so that nothing huge is ever decoded.
-                pixels = np.asarray(picture.convert("L")) if (width, height) == (SIZE, SIZE) else None
-        except Exception as error:  # Pillow raises many kinds for a broken picture
-            raise DataError(f"{key} is not a readable picture ({_reason(error)})") from error
-        if pixels is None:
-            raise DataError(f"{key} is {width}x{height} pixels instead of {SIZE}x{SIZE}")
-        return data, pixels
-
-    def unused(self, used: set[str]) -> list[str]:
-        return [name for name in self.names if name not in used]
-
-
 class _PixelRows:
     """The pictures of form (b); the key is the row's index in the table, or a name that the table lacks."""
 
@@ -274,20 +241,12 @@ class _PixelRows:
         self._rows = rows
         self._table = table
 
-    def read(self, key: str) -> tuple[bytes, Pixels]:
+    def read(self, key: str) -> bytes:
+        """The picture as PNG; DataError where there is none."""
         row = self._rows[int(key)] if key.isdigit() else None
         if row is None:
             name = f"row {int(key) + 1}" if key.isdigit() else key
             raise DataError(f"{self._table} has no readable picture for {name}")
-        pixels = np.frombuffer(row, np.uint8).reshape(SIZE, SIZE)
         encoded = io.BytesIO()
-        Image.fromarray(pixels).save(encoded, "PNG")
-        return encoded.getvalue(), pixels
-
-    def unused(self, used: set[str]) -> list[str]:
-        return []
-
-
-def _reason(error: Exception) -> str:
-    """Why Pillow refused a picture; it names the buffer where it does not know the format, which helps nobody."""
-    return "not an image file" if isinstance(error, UnidentifiedImageError) else str(error)
+        Image.fromarray(np.frombuffer(row, np.uint8).reshape(SIZE, SIZE)).save(encoded, "PNG")
+        return encoded.getvalue()

@@ -6,6 +6,7 @@ listings alone, so that they exist once for all datasets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from apvit.expressions import LabelSpace
@@ -27,7 +28,7 @@ class Listed:
     """Subject, video or picture that must not straddle splits; None: only equal pixels make a group."""
     votes: tuple[int, ...] | None = None
     box: tuple[float, float, float, float] | None = None
-    """x1, y1, x2, y2 in pixels of the picture, where the picture shows more than the face and the dataset says where."""
+    """x1, y1, x2, y2 in pixels of the picture, where it shows more than the face and the dataset says where."""
     landmarks: tuple[float, ...] | None = None
     """x, y of image-left eye, image-right eye, nose, image-left and image-right mouth corner in pixels of the picture:
     10 numbers, (0, 0) being the centre of the first pixel."""
@@ -40,11 +41,20 @@ class Published:
     """Counts that the dataset's owner or literature published for one split, and why others may differ."""
 
     per_class: dict[str, int]
-    """{expression: labelled faces}."""
+    """{expression: labelled faces}; empty where only totals are known."""
     cause: str
     """The likely cause of a difference, as the end of a sentence: "release B has 3,999 validation pictures"."""
     certain: bool = True
     """False for counts that rest on memory or hearsay only (tag [M] of the reference)."""
+    faces: int | None = None
+    """Annotated faces, labelled or not, where that is known too."""
+    labelled: int | None = None
+    """Labelled faces; where it is not given, the sum of `per_class`."""
+
+    @property
+    def total(self) -> int | None:
+        """Labelled faces; None where nothing is known of them."""
+        return self.labelled if self.labelled is not None or not self.per_class else sum(self.per_class.values())
 
 
 @dataclass(frozen=True)
@@ -71,4 +81,12 @@ class Listing:
     malformed: list[str] = field(default_factory=list)
     """One sentence per line or file that cannot be understood: errors in `verify`, a refusal in `prepare`."""
     warnings: list[str] = field(default_factory=list)
-    """Sentences for whoever prepares."""
+    """Sentences for whoever prepares or verifies."""
+    read: Callable[[str], bytes] | None = None
+    """Reads `Listed.picture`, encoded, where pictures are not files of the `Source` (FER2013's table of pixels)."""
+    size: tuple[int, int] | None = None
+    """Width and height that the dataset promises of every picture; another size is an error."""
+    also_in_test: frozenset[str] | None = None
+    """`Listed.source` of faces that also stand in a test split that is not here, where somebody told."""
+    split_protocols: dict[str, str] = field(default_factory=dict)
+    """The protocol of each split whose protocol is not `protocol`."""

@@ -38,12 +38,18 @@ class SplitMetadata:
     alignment: str | None = None
     """Alignment template whose framing the faces have."""
     counts: dict[str, Any] = field(default_factory=dict)
-    """`rows`, `labelled`, and `per_class` {expression: labelled rows}."""
+    """`rows`, `labelled`, `unlabelled`, and `per_class` {expression: labelled rows}; where they were, `carved` faces
+    {"rows", "labelled"} that left this split for valid, and faces `left_out`, a number, because no picture of them
+    could be cut."""
     inputs: dict[str, str] = field(default_factory=dict)
     """SHA-256 of what was read, by name."""
     leaks: dict[str, Any] = field(default_factory=dict)
     """Faces of this split that stand in others too, as the source has them, and what dropping them left: `before`,
     `after` and `also_in_<split>` are {"rows", "labelled"}; `dropped` is a number of rows."""
+    attribute_names: tuple[str, ...] | None = None
+    """Meaning of the values of `attributes`, such as ("gender", "race", "age")."""
+    alignment_template: dict[str, Any] | None = None
+    """The template called `alignment`, where it was given by its points: `AlignmentTemplate.to_dict`."""
 
     def to_json(self) -> str:
         """This as one JSON object with the key `format`."""
@@ -60,6 +66,8 @@ class SplitMetadata:
                 "counts": self.counts,
                 "inputs": self.inputs,
                 "leaks": self.leaks,
+                "attribute_names": None if self.attribute_names is None else list(self.attribute_names),
+                "alignment_template": self.alignment_template,
             }
         )
 
@@ -74,6 +82,8 @@ class SplitMetadata:
                     f"the prepared split has format {version}, this apvit reads up to {FORMAT}: update apvit"
                 )
             names = value["vote_names"]
+            # Older files lack the keys that are got rather than taken.
+            attributes = value.get("attribute_names")
             return cls(
                 dataset=value["dataset"],
                 split=value["split"],
@@ -85,6 +95,8 @@ class SplitMetadata:
                 counts=value["counts"],
                 inputs=value["inputs"],
                 leaks=value["leaks"],
+                attribute_names=None if attributes is None else tuple(attributes),
+                alignment_template=value.get("alignment_template"),
             )
         except DataError:
             raise
@@ -108,13 +120,7 @@ class FaceRow:
     """Annotators' votes, one count per vote name."""
     landmarks: tuple[float, ...] | None = None
     """x, y of the five landmarks in pixels of the picture: 10 numbers."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a loader makes of one source."""
-
-    splits: dict[str, tuple[list[FaceRow], SplitMetadata]]
-    """`train`, `valid`, `test`, those that exist."""
-    warnings: list[str]
-    """Sentences for whoever prepares: differing counts with their likely cause, leaks that could not be looked for."""
+    attributes: tuple[str, ...] | None = None
+    """One value per attribute name of the split, empty where unknown."""
+    framing: str | None = None
+    """How the picture was cut: "as shipped", "cropped to the given box", or how its alignment chose the face."""

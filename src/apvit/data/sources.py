@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import zipfile
 import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
 from apvit.data.errors import DataError
 
-MAX_DEPTH = 3
-"""Folders deeper than this below the given one are not searched; FERPlus keeps its tables one folder down."""
+MAX_FILES = 20_000_000
+"""No dataset has more files (Aff-Wild2 has some millions); whoever gave a whole disk hears of it."""
 MAX_FILE_BYTES = 1 << 30
 """No file of a dataset is larger; a zip that claims so is broken or hostile."""
 
@@ -28,7 +32,7 @@ class Source:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
         if self.path.is_dir():
-            self._names = _walk(self.path)
+            self._names = set(_walk(self.path))
         elif self.path.is_file():
             try:
                 self._zip = zipfile.ZipFile(self.path)
@@ -52,15 +56,25 @@ class Source:
         """Whether this is a zip rather than a folder."""
         return self._zip is not None
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """All files, sorted."""
         return sorted(self._names)
 
+    @cached_property
+    def _by_file(self) -> dict[str, list[str]]:
+        """The names by their last part, so that looking for one in a million is quick."""
+        by_file = defaultdict(list)
+        for name in self._names:
+            # __MACOSX/ is what macOS adds to zips: a shadow of every file.
+            if not name.startswith("__MACOSX/"):
+                by_file[name.rpartition("/")[2]].append(name)
+        return dict(by_file)
+
     def find(self, ending: str) -> str | None:
         """The name of the one file whose last parts are `ending`; None where there is none, DataError for several."""
-        # __MACOSX/ is what macOS adds to zips: a shadow of every file.
-        found = [name for name in self._names if f"/{name}".endswith(f"/{ending}") and not name.startswith("__MACOSX/")]
+        alike = self._by_file.get(ending.rpartition("/")[2], [])
+        found = [name for name in alike if f"/{name}".endswith(f"/{ending}")]
         if len(found) > 1:
             raise DataError(f"{self.path} holds {ending} more than once ({', '.join(sorted(found))}): give one of them")
         return found[0] if found else None
@@ -86,17 +100,38 @@ class Source:
             return {self.path.name: hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _walk(folder: Path) -> set[str]:
-    """The files below `folder`, links followed, no deeper than MAX_DEPTH; DataError for a folder it may not list."""
+def _walk(folder: Path) -> Iterator[str]:
+    """The files below `folder`, links followed; DataError for a folder it may not list, or for too many files.
 
-    def refuse(error: OSError) -> None:
-        # Passing over it would make a split look absent, and its leaks with it.
-        raise DataError(f"cannot list the folder {error.filename}: {error.strerror}") from error
+    A link to a folder that it stands in is not followed: that would never end.
+    """
+    count = 0
+    # Folders to list, with the identities of those they stand in.
+    waiting: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(folder), "", frozenset())]
+    while waiting:
+        path, prefix, above = waiting.pop()
+        try:
+            identity = os.stat(path)
+            if (identity.st_dev, identity.st_ino) in above:
+                continue
+            above |= {(identity.st_dev, identity.st_ino)}
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        waiting.append((entry.path, f"{prefix}{entry.name}/", above))
+                    elif _is_file(entry):
+                        count += 1
+                        yield prefix + entry.name
+        except OSError as error:
+            # Passing over it would make a split look absent, and its leaks with it.
+            raise DataError(f"cannot list the folder {path}: {error.strerror}") from error
+        if count > MAX_FILES:
+            raise DataError(f"{folder} holds more than {MAX_FILES:,} files: give the dataset's own folder")
 
-    names = set()
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        relative = Path(parent).relative_to(folder)
-        if len(relative.parts) >= MAX_DEPTH:
-            folders.clear()
-        names |= {(relative / file).as_posix() for file in files if os.path.isfile(os.path.join(parent, file))}
-    return names
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a link to one: not a pipe, and not a link to nothing."""
+    try:
+        return stat.S_ISREG(entry.stat().st_mode) if entry.is_symlink() else entry.is_file()
+    except OSError:
+        return False

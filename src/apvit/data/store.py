@@ -2,15 +2,17 @@
 
 Columns: `image` (encoded bytes), `source` (str), `label` (int64, null where unknown), `votes` (list of int64, null
 where nobody voted), `landmarks` (list of 10 float32, null where unknown), `group` (str: faces that must not straddle
-splits share it). The file's metadata key `apvit` holds SplitMetadata as JSON. Only plain Arrow types are used, so
-that pyarrow, Hugging Face `datasets` and Ray Data open the file alike.
+splits share it), `attributes` (list of str, null where the dataset has none), `framing` (str: how the picture was cut,
+null where nobody noted it). Files from before the last two are read as if these were null. The file's metadata key
+`apvit` holds SplitMetadata as JSON. Only plain Arrow types are used, so that pyarrow, Hugging Face `datasets` and Ray
+Data open the file alike.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,11 @@ from apvit.data.errors import DataError
 from apvit.data.rows import FaceRow, SplitMetadata
 
 METADATA_KEY = b"apvit"
+ROW_GROUP = 4096
+ROW_GROUP_BYTES = 1 << 26
+"""Most faces and most bytes of pictures in one row group: what a writer holds, and a streaming reader gets at once."""
+_LATER = ("attributes", "framing")
+"""Columns that older files lack."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,10 @@ class Split:
     """[N, V] counts of votes, in the order of `metadata.vote_names`; None where nobody voted."""
     landmarks: npt.NDArray[np.float32] | None
     """[N, 5, 2] in pixels of each picture, NaN where unknown; None where no face has them."""
+    attributes: list[tuple[str, ...]] | None = None
+    """Values in the order of `metadata.attribute_names`, empty where unknown; None where no face has them."""
+    framing: list[str | None] | None = None
+    """How each picture was cut; None where no face says."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -48,8 +59,10 @@ class Split:
     @classmethod
     def from_rows(cls, rows: Iterable[FaceRow], metadata: SplitMetadata) -> Split:
         """The split that `write_split` and `read_split` would give for these rows, without a file."""
-        rows = list(rows)
-        _check_rows(rows, metadata)
+        rows = list(_checked(rows, metadata))
+        attributes = [row.attributes for row in rows]
+        framing = [row.framing for row in rows]
+        unknown = ("",) * len(metadata.attribute_names or ())
         points = _matrix([row.landmarks for row in rows], 10, float("nan"))
         return cls(
             metadata=metadata,
@@ -59,6 +72,8 @@ class Split:
             groups=[row.group for row in rows],
             votes=_matrix([row.votes for row in rows], len(metadata.vote_names or ()), 0.0),
             landmarks=None if points is None else points.reshape(-1, 5, 2),
+            attributes=[values or unknown for values in attributes] if any(attributes) else None,
+            framing=framing if any(framing) else None,
         )
 
     def select(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_]) -> Split:
@@ -73,6 +88,8 @@ class Split:
             groups=[self.groups[i] for i in chosen],
             votes=None if self.votes is None else self.votes[chosen],
             landmarks=None if self.landmarks is None else self.landmarks[chosen],
+            attributes=None if self.attributes is None else [self.attributes[i] for i in chosen],
+            framing=None if self.framing is None else [self.framing[i] for i in chosen],
         )
 
     def pixels(self, colour: str = "grey") -> npt.NDArray[np.uint8]:
@@ -105,27 +122,48 @@ class Split:
 def write_split(path: str | Path, faces: Iterable[FaceRow], metadata: SplitMetadata) -> None:
     """Write one split to `path`, whole or not at all: a temporary name beside it is renamed at the end.
 
+    `faces` is read once and never held as a whole, so it may be an iterator over more than fits into memory.
+
     Raises DataError for rows that contradict the metadata and where the disk refuses.
     """
-    import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     path = Path(path)
-    rows = list(faces)
-    _check_rows(rows, metadata)
     schema = _schema().with_metadata({METADATA_KEY: metadata.to_json().encode()})
-    table = pa.Table.from_pydict({name: [getattr(row, name) for row in rows] for name in schema.names}, schema=schema)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # Small row groups let readers stream; nearly all values differ, so dictionaries would only cost.
-            pq.write_table(table, temporary, row_group_size=4096, use_dictionary=False, compression="zstd")
+            # Nearly all values differ, so dictionaries would only cost.
+            with pq.ParquetWriter(temporary, schema, use_dictionary=False, compression="zstd") as writer:
+                for rows in _row_groups(_checked(faces, metadata)):
+                    writer.write_table(_table(rows, schema))
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _row_groups(rows: Iterable[FaceRow]) -> Iterator[list[FaceRow]]:
+    """The rows in runs of at most ROW_GROUP that hold at most ROW_GROUP_BYTES, or one row."""
+    group: list[FaceRow] = []
+    size = 0
+    for row in rows:
+        if group and (len(group) == ROW_GROUP or size + len(row.image) > ROW_GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(row)
+        size += len(row.image)
+    if group:
+        yield group
+
+
+def _table(rows: Sequence[FaceRow], schema: Any) -> Any:
+    """The rows as an Arrow table."""
+    import pyarrow as pa
+
+    return pa.Table.from_pydict({name: [getattr(row, name) for row in rows] for name in schema.names}, schema=schema)
 
 
 def read_split(path: str | Path) -> Split:
@@ -145,6 +183,9 @@ def read_split(path: str | Path) -> Split:
         raise DataError(f"{path} was not written by `apvit data prepare`: its metadata lacks the key apvit")
     metadata = SplitMetadata.from_json(stored)
     schema = _schema()
+    for name in _LATER:
+        if name not in table.schema.names:
+            table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
     try:
         # Other programs may have re-written the file with wider types of the same meaning.
         columns = table.select(schema.names).cast(schema).to_pydict()
@@ -160,8 +201,10 @@ def read_split(path: str | Path) -> Split:
             group=group,
             votes=None if votes is None else tuple(votes),
             landmarks=None if landmarks is None else tuple(landmarks),
+            attributes=None if attributes is None else tuple(attributes),
+            framing=framing,
         )
-        for image, source, label, votes, landmarks, group in zip(*columns.values(), strict=True)
+        for image, source, label, votes, landmarks, group, attributes, framing in zip(*columns.values(), strict=True)
     ]
     return Split.from_rows(rows, metadata)
 
@@ -178,13 +221,17 @@ def _schema() -> Any:
             ("votes", pa.list_(pa.int64())),
             ("landmarks", pa.list_(pa.float32())),
             ("group", pa.string()),
+            ("attributes", pa.list_(pa.string())),
+            ("framing", pa.string()),
         ]
     )
 
 
-def _check_rows(rows: Sequence[FaceRow], metadata: SplitMetadata) -> None:
+def _checked(rows: Iterable[FaceRow], metadata: SplitMetadata) -> Iterator[FaceRow]:
+    """The rows, until one contradicts the metadata: DataError."""
     classes = len(metadata.labels)
     voters = None if metadata.vote_names is None else len(metadata.vote_names)
+    attributes = None if metadata.attribute_names is None else len(metadata.attribute_names)
     for row in rows:
         if row.label is not None and not 0 <= row.label < classes:
             raise DataError(f"{row.source} has label {row.label}, outside the {classes} of {metadata.labels.name!r}")
@@ -192,6 +239,9 @@ def _check_rows(rows: Sequence[FaceRow], metadata: SplitMetadata) -> None:
             raise DataError(f"{row.source} has {len(row.votes)} vote columns, but the split names {voters}")
         if row.landmarks is not None and len(row.landmarks) != 10:
             raise DataError(f"{row.source} has {len(row.landmarks)} landmark numbers instead of 10")
+        if row.attributes is not None and len(row.attributes) != attributes:
+            raise DataError(f"{row.source} has {len(row.attributes)} attributes, but the split names {attributes}")
+        yield row
 
 
 def _matrix(values: Sequence[Sequence[float] | None], width: int, absent: float) -> npt.NDArray[np.float32] | None:
