@@ -15,6 +15,7 @@ from PIL import Image
 from apvit.cli import main
 
 FOLDER = Path("demo")
+HEIGHT = 560  # pixels of both photographs side by side
 
 
 def package_photographs(folder: Path) -> list[Path]:
@@ -30,6 +31,27 @@ def package_photographs(folder: Path) -> list[Path]:
     return [grace_hopper, collins]
 
 
+def side_by_side(paths: list[Path], target: Path) -> None:
+    """The pictures at one height beside each other."""
+    pictures = [Image.open(path).convert("RGB") for path in paths]
+    pictures = [
+        picture.resize((round(picture.width * HEIGHT / picture.height), HEIGHT), Image.Resampling.LANCZOS)
+        for picture in pictures
+    ]
+    canvas = Image.new("RGB", (sum(picture.width for picture in pictures), HEIGHT))
+    left = 0
+    for picture in pictures:
+        canvas.paste(picture, (left, 0))
+        left += picture.width
+    canvas.save(target, quality=90)
+
+
 if __name__ == "__main__":
-    photographs = [str(path) for path in package_photographs(FOLDER / "photographs")]
-    main(["recognize", *photographs, *sys.argv[1:], "--save-dir", str(FOLDER), "--show-pooling"])
+    photographs = package_photographs(FOLDER / "photographs")
+    try:
+        main(["recognize", *map(str, photographs), *sys.argv[1:], "--save-dir", str(FOLDER), "--show-pooling"])
+    except SystemExit as stop:
+        if stop.code:
+            raise
+    side_by_side([FOLDER / path.name for path in photographs], FOLDER / "demo.jpg")
+    print(f"both beside each other: {FOLDER / 'demo.jpg'}", file=sys.stderr)

@@ -40,7 +40,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"], capsys) == (0, f"apvit {apvit.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["recognize", "models", "data", "train", "evaluate", "convert", "robustness", "export", "explain"])
+COMMANDS = ("recognize", "models", "data", "train", "evaluate", "robustness", "convert", "export", "explain")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, everything, _ = run(["--help"], capsys)
     assert f" {command} " in everything

@@ -28,6 +28,8 @@ COLOURS: dict[str | None, Colour] = {
 """Okabe and Ito's colours, which colour-blind people tell apart; None is a face whose expression is left open."""
 
 GROUND: Colour = (22, 22, 26)
+SHOWN_FROM, FEWEST_BARS = 0.005, 3
+"""Bars of less than this, which would read 0.00, are left out, but not the first three."""
 FINE = 3
 """Drawn so much larger, then averaged: ImageDraw does not smooth the edges of shapes itself."""
 
@@ -40,7 +42,7 @@ _PAD = 0.45
 _STRIPE = 0.28
 _TITLE = 1.35
 _ROW = 1.02
-_SMALL = 0.74
+_SMALL = 0.8
 _BAR = 3.4
 
 
@@ -62,6 +64,7 @@ class Label:
         # An open face has no winner, so all its probabilities are bars.
         rest = [(n, p) for n, p in face.probabilities.items() if n != face.expression]
         rest.sort(key=lambda item: -item[1])
+        rest = [item for place, item in enumerate(rest) if place < FEWEST_BARS or item[1] >= SHOWN_FROM]
         return cls(
             COLOURS[face.expression],
             name if number is None else f"{number}  {name}",

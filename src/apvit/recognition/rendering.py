@@ -168,10 +168,13 @@ def _shade_dropped(canvas: Image.Image, patches: npt.NDArray[np.int64], corners:
     cell = max(4.0, float(np.hypot(*(points[0, 1] - points[0, 0]))))
     for x in np.arange(-size[1], size[0], cell / 3):
         ImageDraw.Draw(hatch).line((x, size[1], x + size[1], 0), fill=255, width=max(1, round(cell / 14)))
-    square = points[[0, 0, -1, -1, 0], [0, -1, -1, 0, 0]]
-    ImageDraw.Draw(outline).line(_path(square), fill=OUTLINE, width=max(1, round(line * fine / 3)))
+    square = _path(points[[0, 0, -1, -1, 0], [0, -1, -1, 0, 0]])
+    edge = dropped.copy()  # a dark edge on both sides, so that the pale outline stands out on a pale wall
+    thin = max(1, round(line * fine / 3))
+    ImageDraw.Draw(edge).line(square, fill=255, width=3 * thin)
+    ImageDraw.Draw(outline).line(square, fill=OUTLINE, width=thin)
     hatch = ImageChops.multiply(hatch, dropped).point(lambda v: v * HATCH // 255)
-    for colour, mask in ((GROUND, dropped.point(lambda v: v * SHADE // 255)), (PALE, hatch), (PALE, outline)):
+    for colour, mask in ((GROUND, edge.point(lambda v: v * SHADE // 255)), (PALE, hatch), (PALE, outline)):
         mask = mask.reduce(fine) if fine > 1 else mask
         canvas.paste(Image.new("RGB", mask.size, colour), tuple(first.tolist()), mask)
 

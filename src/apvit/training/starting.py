@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from apvit.data import SplitMetadata
-from apvit.faces.alignment import TEMPLATES
+from apvit.faces.alignment import TEMPLATES, AlignmentTemplate
 from apvit.nn import HybridModel, create_model
 from apvit.weights import load_ir50, load_vit_small, load_weights
 from apvit.weights.card import Preprocessing
@@ -31,14 +31,18 @@ def new_model(recipe: Recipe, classes: int) -> HybridModel:
 def preprocessing_of(model: HybridModel, data: SplitMetadata) -> Preprocessing:
     """How faces become the model's input, with mean 0 and deviation 1; `normalised` gives the true ones.
 
-    Raises TrainingError for faces aligned to a template that is not known here.
+    Raises TrainingError for faces aligned to a template that is neither known here nor in the data.
     """
-    if data.alignment is not None and data.alignment not in TEMPLATES:
+    template: AlignmentTemplate | None = None
+    if data.alignment_template is not None:
+        template = AlignmentTemplate.from_dict(data.alignment_template)
+    elif data.alignment in TEMPLATES:
+        template = TEMPLATES[data.alignment]
+    elif data.alignment is not None:
         raise TrainingError(
             f"the faces are aligned to the template {data.alignment!r}, which is not known here; known are "
             f"{', '.join(TEMPLATES)}"
         )
-    template = None if data.alignment is None else TEMPLATES[data.alignment]
     channels = model.config.in_channels
     colour = "grey" if channels == 1 else "rgb"
     return Preprocessing(template, model.config.image_size, colour, (0.0,) * channels, (1.0,) * channels)
