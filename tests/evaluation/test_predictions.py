@@ -63,7 +63,6 @@ def test_attributes_follow_their_faces(engine: Engine, make_split) -> None:
     ("options", "error", "message"),
     [
         ({"labels": [0], "alignment": "arcface-112"}, EvaluationError, "framed by .*'arcface-112'.*'ferplus-48-v1'"),
-        ({"labels": [0], "size": 40}, EvaluationError, "the faces are 40 px, but the weights read 48 px"),
         ({"labels": [None]}, EvaluationError, "no labelled face"),
         ({"labels": [7], "space": "aff-wild2"}, EvaluationError, "no labelled face"),
     ],
@@ -77,3 +76,7 @@ def test_a_class_that_the_weights_lack_is_an_error(make_split, weights_of) -> No
     engine = create_engine(weights_of("two", ("neutral", "happiness")), device="cpu")
     with pytest.raises(LabelSpaceError, match="lacks"):
         predict(engine, make_split([0]))
+
+
+def test_faces_of_another_size_are_resized(engine: Engine, make_split) -> None:
+    assert len(predict(engine, make_split(labels=[0, 1], size=96))) == 2

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from apvit.data import Split
 from apvit.engines import Engine
 from apvit.expressions import LabelSpace, label_map
+from apvit.faces.alignment import resize_face
 from apvit.weights import Card
 
 from .errors import EvaluationError
@@ -72,7 +73,7 @@ def predict(
 
     The data's labels are mapped into the weights' label space by name; faces whose expression the weights do not know
     (contempt, other) are left out and counted. Raises EvaluationError where the faces are framed by another alignment
-    template than the weights were trained on, differ in size, or none is left; LabelSpaceError where the label spaces
+    template than the weights were trained on, or none is left; LabelSpaceError where the label spaces
     do not fit. `progress` is called with the number of faces done in each batch.
     """
     check_framing(engine.card, split)
@@ -93,8 +94,8 @@ def predict(
         labels=labels[chosen],
         sources=kept.sources,
         groups=kept.groups,
-        attributes=getattr(kept, "attributes", None),
-        attribute_names=getattr(kept.metadata, "attribute_names", None),
+        attributes=kept.attributes,
+        attribute_names=kept.metadata.attribute_names,
         dropped=dict(outside),
     )
 
@@ -126,8 +127,7 @@ def scored(labels: npt.NDArray[np.int64], split: Split) -> npt.NDArray[np.intp]:
 
 
 def decode(card: Card, split: Split, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
-    """The faces at `indices` in the colour that the weights read; EvaluationError where their size differs."""
+    """The faces at `indices` in the colour and size that the weights read; other sizes are resized, antialiased."""
     faces = split.select(indices).pixels(card.preprocessing.colour)
-    if faces.shape[1] != card.preprocessing.size:
-        raise EvaluationError(f"the faces are {faces.shape[1]} px, but the weights read {card.preprocessing.size} px")
-    return faces
+    size = card.preprocessing.size
+    return faces if faces.shape[1] == size else np.stack([resize_face(face, size) for face in faces])

@@ -150,7 +150,7 @@ def align(
 
 
 def resize_face(picture: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """A whole picture uint8 [H, W, 3] that already is a face, resized to uint8 [S, S, 3].
+    """A whole picture uint8 [H, W, 3] or [H, W] that already is a face, resized to uint8 [S, S, 3] or [S, S].
 
     Antialiased bilinear; a picture of the right size is returned unchanged, pixel for pixel. Sides of different
     lengths are stretched to a square, as the dataset loaders of the field do.
