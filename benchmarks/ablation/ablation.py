@@ -43,9 +43,11 @@ BATCHES = {1: 60, 32: 12}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--occluded-faces", type=int, default=1000)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("ablation.json"))
+    parser.add_argument("--result", type=Path, default=Path(__file__).with_name("ablation.json"))
     arguments, rest = parser.parse_known_args()
     recipe, given = read_recipe(rest)  # as `apvit train` reads it: --config, --seeds, any field
     recipe, seeds = replace(recipe, resume=True), given or [recipe.seed]
@@ -76,7 +78,7 @@ def main() -> None:
         "keep": {name: keep_curve(weights[name][0], valid) for name in ("no pooling", "APP and ATP")},
         "environment": environment(),
     }
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    arguments.result.write_text(json.dumps(result, indent=1) + "\n")
     print(table(result))
 
 
