@@ -106,7 +106,11 @@ def test_open_split(tmp_path, prepared, write_zip, data, split, expected):
         ("out", "validation", "unknown split 'validation'; known are train, valid, test"),
         ("out/test.parquet", "valid", "test.parquet is the split test, not valid"),
         ("out/gone.parquet", None, "gone.parquet is not a file"),
-        ("gone", None, "gone does not exist; expected a Parquet file written by .*, or a dataset .raf-db: RAF-DB"),
+        (
+            "gone",
+            None,
+            "gone does not exist; expected a Parquet file written by .*, or a dataset as its owner .* .raf-db, ferplus",
+        ),
         ("empty", None, "empty holds no dataset that is known; expected a Parquet file"),
         ("half", "train", "half has no split 'train'; it has test"),
         ("file.txt", None, "file.txt is not a readable zip"),

@@ -35,10 +35,6 @@ CLOSE_UP_MIN_FACE = 80.0
 SMALLEST_SUBJECT = 8.0
 """Pixels; what is smaller is not enlarged further, because nobody could find a face in it."""
 
-LANDMARK_STEP = 1 / 8
-"""Landmarks found are rounded to this part of a pixel, as in recognition, so that a last bit that differs between
-processors does not become a grey level. Landmarks are far less exact."""
-
 
 @dataclass(frozen=True)
 class Detectors:
@@ -90,14 +86,10 @@ class Search:
         for face in self._detectors.close_up.detect([np.asarray(view, dtype=np.uint8)])[0]:
             x1, y1, x2, y2 = (((np.reshape(face.box, (2, 2)) - BORDER) / scale) + first).ravel().tolist()
             # Landmarks count from the centre of the first pixel, boxes from its edge.
-            landmarks = (_rounded(face) - BORDER + 0.5) / scale + first - 0.5
+            landmarks = (face.steady_landmarks - BORDER + 0.5) / scale + first - 0.5
             results.append(Detection((x1, y1, x2, y2), face.score, landmarks.astype(np.float32)))
         return results
 
     def _as_it_is(self) -> list[Detection]:
         found = self._detectors.whole.detect([self.pixels])[0]
-        return [Detection(face.box, face.score, _rounded(face)) for face in found]
-
-
-def _rounded(face: Detection) -> npt.NDArray[np.float32]:
-    return np.asarray(np.round(face.landmarks / LANDMARK_STEP) * LANDMARK_STEP, dtype=np.float32)
+        return [Detection(face.box, face.score, face.steady_landmarks) for face in found]

@@ -63,8 +63,10 @@ def list_source(dataset: Dataset, source: Source, options: dict[str, Any]) -> Li
 
 def recognise(path: Path) -> Dataset:
     """The dataset in its owner's layout at `path`; DataError where it is none that is known."""
-    layouts = "; ".join(f"{name}: {dataset.EXPECTED}" for name, dataset in DATASETS.items())
-    expected = f"a Parquet file written by `apvit data prepare`, a folder of them, or a dataset ({layouts})"
+    expected = (
+        "a Parquet file written by `apvit data prepare`, a folder of them, or a dataset as its owner ships it "
+        f"({', '.join(DATASETS)}; `apvit data verify NAME SRC` says what is expected of each)"
+    )
     with Source(path, expected) as source:
         for dataset in DATASETS.values():
             if dataset.recognises(source):

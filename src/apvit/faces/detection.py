@@ -18,6 +18,11 @@ DEFAULT_MIN_FACE = 24.0
 """Pixels; width and height of the smallest faces sought."""
 
 
+LANDMARK_STEP = 1 / 8
+"""Part of a pixel. A detector's numbers depend on its batch and on the processor in the last bit, and an 8-bit crop
+turns that into a grey level; aligned by rounded landmarks, the crop is the same. Landmarks are far less exact."""
+
+
 class DetectorError(ValueError):
     """A detector cannot be made: unknown name or option, missing or foreign model file."""
 
@@ -34,6 +39,11 @@ class Detection:
     box: tuple[float, float, float, float]
     score: float
     landmarks: npt.NDArray[np.float32]
+
+    @property
+    def steady_landmarks(self) -> npt.NDArray[np.float32]:
+        """The landmarks rounded to LANDMARK_STEP, [5, 2]: what faces are aligned by."""
+        return np.asarray(np.round(self.landmarks / LANDMARK_STEP) * LANDMARK_STEP, dtype=np.float32)
 
 
 class Detector(Protocol):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from apvit.faces.boxes import clip, suppress
 from apvit.faces.detection import DEFAULT_MIN_FACE, Detection, DetectorError
+from apvit.hub import hub_is_reachable
 
 Picture = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
@@ -122,7 +123,7 @@ def _find_model() -> Path:
     if isinstance(cached, str):
         return Path(cached)
     try:
-        return Path(hf_hub_download(REPOSITORY, FILE))
+        return Path(hf_hub_download(REPOSITORY, FILE, local_files_only=not hub_is_reachable()))
     except (OSError, ValueError) as error:  # no connection, HF_HUB_OFFLINE, no access
         raise DetectorError(
             f"YuNet's model is not in the Hugging Face cache and cannot be downloaded; {_ADVICE}"

@@ -31,10 +31,6 @@ S = TypeVar("S", bound="PictureSource")
 WINDOW_PIXELS = 64_000_000
 """Pictures decoded at once, in pixels (3 bytes each): five of a telephone's, or one huge one."""
 
-LANDMARK_STEP = 1 / 8
-"""Landmarks are rounded to this part of a pixel before alignment. A detector's numbers depend on its batch in the last
-bit, and an 8-bit crop turns that into a grey level; rounded, the crop is the same. Landmarks are far less exact."""
-
 
 class RecognizerError(ValueError):
     """A recognizer cannot be made or used as asked."""
@@ -239,7 +235,7 @@ class Recognizer:
             return [
                 resize_face(picture, size)
                 if detection is None or template is None
-                else align(picture, np.round(detection.landmarks / LANDMARK_STEP) * LANDMARK_STEP, template, size)
+                else align(picture, detection.steady_landmarks, template, size)
                 for detection in found
             ]
         except AlignmentError as error:

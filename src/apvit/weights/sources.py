@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from apvit.hub import hub_is_reachable
+
 ASSETS = Path(str(resources.files("apvit"))) / "assets"
 """The folder of the bundled weights."""
 
@@ -81,7 +83,8 @@ def _download(hub: HubReference) -> Path:
 
     where = f"{hub.file} of hf://{hub.repo}" + (f" at revision {hub.revision}" if hub.revision else "")
     try:
-        return Path(hf_hub_download(hub.repo, hub.file, revision=hub.revision))
+        offline = not hub_is_reachable()
+        return Path(hf_hub_download(hub.repo, hub.file, revision=hub.revision, local_files_only=offline))
     except LocalEntryNotFoundError:
         raise WeightsError(
             f"{where} is not in the local cache and the hub cannot be reached (no connection, or HF_HUB_OFFLINE "
