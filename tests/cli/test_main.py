@@ -40,7 +40,21 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"], capsys) == (0, f"apvit {apvit.__version__}\n", "")
 
 
-COMMANDS = ("recognize", "models", "data", "train", "evaluate", "robustness", "convert", "export", "explain")
+COMMANDS = (
+    "recognize",
+    "models",
+    "data",
+    "train",
+    "evaluate",
+    "robustness",
+    "calibrate",
+    "convert",
+    "export",
+    "explain",
+    "tune",
+    "benchmark",
+    "doctor",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -64,6 +78,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         ["recognize", "folder", "--save-dir", "folder"],
         ["recognize", "a.jpg", "--max-faces", "0"],
         ["recognize", "a.jpg", "--min-detection", "7"],
+        ["recognize", "a.jpg", "--min-probability", "7"],
     ],
 )
 def test_what_is_not_understood_exits_with_2(

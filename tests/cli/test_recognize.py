@@ -147,6 +147,21 @@ def test_which_faces(run, folder: Path) -> None:
     assert (whole["box"], whole["landmarks"], whole["detection_score"]) == ([0, 0, 800, 600], None, None)
 
 
+def test_unsure_faces(run, folder: Path) -> None:
+    """Null in JSON, empty in CSV, "unsure" for people; the probabilities stay."""
+    (face,) = json.loads(run("a.png", "--format", "jsonl", "--min-probability", "1")[1])["faces"]
+    (sure,) = json.loads(run("a.png", "--format", "jsonl", "--min-probability", "0")[1])["faces"]
+    assert face["expression"] is None
+    assert sure["expression"] is not None
+    assert face["probabilities"] == sure["probabilities"]
+    (row,) = csv.DictReader(io.StringIO(run("a.png", "--format", "csv", "--min-probability", "1")[1]))
+    assert row["expression"] == ""
+    assert float(row["probability"]) == face["probability"]
+    _, out, _ = run("a.png", "--min-probability", "1", "--save-dir", "annotated")
+    assert out.splitlines()[1].split()[:2] == ["1", "unsure"]
+    assert Path("annotated/a.png").is_file()
+
+
 def test_embeddings(run, folder: Path) -> None:
     _, out, _ = run("a.png", "--format", "jsonl", "--embeddings")
     assert len(json.loads(out)["faces"][0]["embedding"]) == 32

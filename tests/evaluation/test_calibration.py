@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from apvit.evaluation.calibration import calibration_bins, reliability, wilson
+from apvit.evaluation.calibration import calibration_bins, reliability, top_label_ece, wilson
 from apvit.evaluation.evaluate import figures_of
 
 
@@ -17,6 +17,17 @@ def test_by_hand(make_predictions) -> None:
     assert [(row["low"], row["high"]) for row in filled] == [(7 / 15, 8 / 15), (13 / 15, 14 / 15)]
     # The weighted mean of the gaps is the ECE: (|1 - 0.5| + |0.5 - 0.9|) / 2.
     assert figures_of(predictions)["ece"] == pytest.approx(0.45, abs=1e-6)
+
+
+def test_ece_by_hand_and_as_torchmetrics_has_it(make_predictions) -> None:
+    # One bin has accuracy 1/2 at confidence 0.9, the other 1 at 0.5: (2 * 0.4 + 2 * 0.5) / 4.
+    confidence = np.array([0.9, 0.9, 0.5, 0.5], np.float32)
+    assert top_label_ece(confidence, np.array([1, 0, 1, 1], bool)) == pytest.approx(0.45)
+    random = np.random.default_rng(0)
+    sure, said = random.uniform(0.4, 1, 300), random.integers(0, 3, 300)
+    predictions = make_predictions([0] * 300, said.tolist(), confidence=[*sure[:-1], 1.0])
+    ece = top_label_ece(predictions.probabilities.max(1), predictions.correct)
+    assert ece == pytest.approx(figures_of(predictions)["ece"], abs=1e-6)
 
 
 def test_every_confidence_has_one_bin(make_predictions) -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from apvit.faces.detection import Detector, DetectorError, create_detector
-from apvit.faces.mtcnn_nets import ONet, PNet, RNet, find_weights, load_arrays
+from apvit.faces.mtcnn_nets import ONet, PNet, RNet
+from apvit.faces.mtcnn_weights import find_weights, load_arrays
 
 
 class Bomb:

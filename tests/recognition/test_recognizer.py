@@ -73,6 +73,20 @@ def test_embeddings_when_asked_for(weights: Path, photographs: dict[str, Path]) 
     assert (face.embedding.shape, face.embedding.dtype) == ((32,), np.float32)
 
 
+def test_an_unsure_face_is_left_open(recognizer: Recognizer, weights: Path, photographs: dict[str, Path]) -> None:
+    (sure,) = recognizer(photographs["astronaut"])
+    for least, expression in ((sure.probability, sure.expression), (np.nextafter(sure.probability, 2), None)):
+        (face,) = Recognizer(weights, device="cpu", min_probability=float(least))(photographs["astronaut"])
+        assert face.expression == expression
+        assert (face.probability, face.probabilities) == (sure.probability, sure.probabilities)
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.1, float("nan")])
+def test_min_probability_is_a_fraction(weights: Path, least: float) -> None:
+    with pytest.raises(RecognizerError, match=r"min_probability must lie in 0\.\.1, got"):
+        Recognizer(weights, min_probability=least)
+
+
 def test_a_picture_without_faces_gives_an_empty_list(recognizer: Recognizer, photographs: dict[str, Path]) -> None:
     assert recognizer(photographs["cat"]) == []
     assert recognizer(np.full((1, 1, 3), 7, np.uint8)) == []

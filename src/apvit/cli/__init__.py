@@ -10,7 +10,10 @@ from typing import Annotated
 import typer
 
 from apvit.cli import data
+from apvit.cli.benchmark import benchmark
+from apvit.cli.calibrate import calibrate
 from apvit.cli.convert import convert
+from apvit.cli.doctor import doctor
 from apvit.cli.evaluate import evaluate
 from apvit.cli.explain import explain
 from apvit.cli.export import export
@@ -18,6 +21,7 @@ from apvit.cli.models import models
 from apvit.cli.recognize import recognize
 from apvit.cli.robustness import robustness
 from apvit.cli.train import train
+from apvit.cli.tune import tune
 
 __all__ = ["app", "main"]
 
@@ -35,9 +39,13 @@ app.add_typer(data.app)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(train)
 app.command()(evaluate)
 app.command()(robustness)
+app.command()(calibrate)
 app.command()(convert)
 app.command()(export)
 app.command()(explain)
+app.command()(benchmark)
+app.command()(doctor)
+app.command()(tune)
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""

@@ -52,6 +52,17 @@ def recognize(
         int | None,
         typer.Option(metavar="N", min=1, help="Only the N largest faces of a picture.", rich_help_panel=FACES),
     ] = None,
+    min_probability: Annotated[
+        float,
+        typer.Option(
+            metavar="P",
+            min=0,
+            max=1,
+            help="Leave faces unsure whose top probability is lower; the coverage curve in the weights' card tells how "
+            "many these are and how often the rest is right (apvit models --format json).",
+            rich_help_panel=RESULTS,
+        ),
+    ] = 0.0,
     form: Annotated[
         Literal["table", "jsonl", "csv", "parquet"],
         typer.Option(
@@ -140,6 +151,7 @@ def recognize(
         min_face=min_face,
         min_detection=min_detection,
         max_faces=max_faces,
+        min_probability=min_probability,
         batch_size=batch_size,
         embeddings=embeddings,
         detector_model=detector_model,

@@ -21,6 +21,16 @@ def calibration_bins(confidence: npt.NDArray[np.float32]) -> npt.NDArray[np.int6
     return np.searchsorted(edges, confidence, side="right").astype(np.int64) - 1
 
 
+def top_label_ece(confidence: npt.NDArray[np.float32] | npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> float:
+    """Expected calibration error of the top probabilities [N]: |accuracy - confidence| of each bin, weighted by faces.
+
+    right: [N] whether each face's first choice is right. As torchmetrics counts it, so also `ece` of
+    `expression_metrics`.
+    """
+    bins = calibration_bins(confidence.astype(np.float32))
+    return float(np.abs(np.bincount(bins, right - confidence.astype(np.float64))).sum() / len(right))
+
+
 def reliability(predictions: Predictions) -> list[dict[str, Any]]:
     """For each equal bin of the top probability `low`, `high`, `faces`, their mean `confidence` and `accuracy`.
 

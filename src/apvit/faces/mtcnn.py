@@ -1,27 +1,29 @@
 """MTCNN: a cascade of three small nets over a pyramid, with the five landmarks that alignment needs.
 
 The paper's faces were aligned with it. Stages, thresholds and suppression follow Zhang et al. 2016; the nets are in
-`mtcnn_nets.py`. Boxes are kept as edges in floats from the first window to the result, never rounded to pixels.
+`mtcnn_nets.py` (torch) and `mtcnn_graphs.py` (ONNX Runtime). Boxes are kept as edges in floats from the first window to
+the result, never rounded to pixels.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from apvit.faces.boxes import Boxes, clip, suppress, to_squares
-from apvit.faces.detection import DEFAULT_MIN_FACE, Detection, DetectorError
-
-if TYPE_CHECKING:
-    import torch
+from apvit.faces.detection import DEFAULT_MIN_FACE, Detection, DetectorError, Runtime
+from apvit.faces.mtcnn_weights import find_weights, load_arrays
 
 Picture = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
+Net: TypeAlias = Callable[[Picture], list[Array]]
+"""Pixels uint8 [B, H, W, 3] in, the outputs of one of the three nets out."""
 
 DEFAULT_MIN_SCORE = 0.95
 """The output net's score below which a face is left out; chosen by benchmarks/detection/thresholds.py."""
@@ -38,21 +40,20 @@ class MTCNN:
     """A Detector; see `create_detector` for the arguments. Raises DetectorError."""
 
     def __init__(
-        self, *, device: str = "cpu", min_face: float = DEFAULT_MIN_FACE, min_score: float | None = None
+        self,
+        *,
+        device: str = "cpu",
+        runtime: Runtime = "torch",
+        min_face: float = DEFAULT_MIN_FACE,
+        min_score: float | None = None,
     ) -> None:
-        import torch
-
-        from apvit.faces.mtcnn_nets import ONet, PNet, RNet, find_weights, load_arrays
-
-        folder = find_weights()
         self.min_face = min_face
         self.min_score = DEFAULT_MIN_SCORE if min_score is None else min_score
-        nets = [net(load_arrays(folder, name)) for net, name in ((PNet, "pnet"), (RNet, "rnet"), (ONet, "onet"))]
-        try:
-            self._device = torch.device(device)
-            self._pnet, self._rnet, self._onet = (net.eval().requires_grad_(False).to(self._device) for net in nets)
-        except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
-            raise DetectorError(f"MTCNN cannot run on the device {device!r}; try device='cpu'") from error
+        self.runtime = _choose_runtime(runtime, device)
+        folder = find_weights()
+        arrays = [load_arrays(folder, name) for name in ("pnet", "rnet", "onet")]
+        make = _onnx_nets if self.runtime == "onnx" else _torch_nets
+        self._pnet, self._rnet, self._onet = make(arrays, device)
 
     def detect(self, pictures: Sequence[Picture]) -> list[list[Detection]]:
         """The faces of each picture uint8 [H, W, 3] RGB, best score first; pictures may differ in size."""
@@ -96,7 +97,7 @@ class MTCNN:
         for first in range(0, total, step):
             last = min(first + step, total)
             end = height if last == total else (last - 1) * _STRIDE + _WINDOW
-            parts.append(self._run(self._pnet, level[:, first * _STRIDE : end]))
+            parts.append(self._pnet(level[:, first * _STRIDE : end]))
         scores, corrections = zip(*parts, strict=True)
         return np.concatenate(scores, axis=1), np.concatenate(corrections, axis=2)
 
@@ -125,29 +126,47 @@ class MTCNN:
             )
         return result
 
-    def _run_patches(
-        self, net: torch.nn.Module, size: int, pictures: Sequence[Picture], squares: list[Boxes]
-    ) -> list[list[Array]]:
+    def _run_patches(self, net: Net, size: int, pictures: Sequence[Picture], squares: list[Boxes]) -> list[list[Array]]:
         """`net` over all squares of all pictures together; each of its outputs, split again by picture."""
         patches = (
             _patch(picture, square, size)
             for picture, wanted in zip(pictures, squares, strict=True)
             for square in wanted.tolist()
         )
-        outputs = [self._run(net, chunk) for chunk in _chunks(patches, _PATCHES)]
+        outputs = [net(chunk) for chunk in _chunks(patches, _PATCHES)]
         if not outputs:
-            outputs = [self._run(net, np.zeros((0, size, size, 3), np.uint8))]
+            outputs = [net(np.zeros((0, size, size, 3), np.uint8))]
         ends = np.cumsum([len(wanted) for wanted in squares])[:-1]
         return [np.split(np.concatenate(parts), ends) for parts in zip(*outputs, strict=True)]
 
-    def _run(self, net: torch.nn.Module, pixels: Picture) -> list[Array]:
-        """`net` on pixels uint8 [B, H, W, 3], normalised as it was trained."""
-        import torch
 
-        with torch.inference_mode():
-            x = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
-            x = (x.float() - 127.5) / 128
-            return [output.cpu().numpy() for output in net(x)]
+def _choose_runtime(preferred: Runtime, device: str) -> Runtime:
+    """What the nets run in on this device and with what is installed; see `create_detector`."""
+    from apvit.faces import mtcnn_graphs
+
+    has_torch, has_onnx = find_spec("torch") is not None, mtcnn_graphs.is_installed()
+    if device == "cpu" and has_onnx and (preferred == "onnx" or not has_torch):
+        return "onnx"
+    if has_torch:
+        return "torch"
+    if device == "cpu":
+        raise DetectorError("MTCNN needs torch or ONNX Runtime; run: pip install 'apvit[onnx]'")
+    raise DetectorError(f"MTCNN needs torch on the device {device!r}; install it, or try device='cpu'")
+
+
+def _torch_nets(arrays: list[list[Array]], device: str) -> list[Net]:
+    from apvit.faces.mtcnn_nets import ONet, PNet, RNet, TorchNet
+
+    try:
+        return [TorchNet(net(layers), device) for net, layers in zip((PNet, RNet, ONet), arrays, strict=True)]
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
+        raise DetectorError(f"MTCNN cannot run on the device {device!r}; try device='cpu'") from error
+
+
+def _onnx_nets(arrays: list[list[Array]], device: str) -> list[Net]:
+    from apvit.faces.mtcnn_graphs import OnnxNet, onet, pnet, rnet
+
+    return [OnnxNet(graph(layers)) for graph, layers in zip((pnet, rnet, onet), arrays, strict=True)]
 
 
 def _pyramid(height: int, width: int, min_face: float) -> Iterator[tuple[int, int]]:

@@ -1,16 +1,11 @@
-"""MTCNN's three networks, and their weights from the package `mtcnn`. Imports torch: imported only when one is made.
+"""MTCNN's three networks in torch, which imports it: imported only when one is made.
 
-Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", 2016. The weights
-are those of the package `mtcnn` 1.0.0 (MIT), whose own code needs TensorFlow and is therefore never imported. They are
-pickles, so a file is opened only after its SHA-256 was found to be the known one.
+Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", 2016. The same
+networks without torch are in `mtcnn_graphs`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,47 +13,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from apvit.faces.detection import DetectorError
-
-PACKAGE = "mtcnn"
-SHA256 = {
-    "pnet": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
-    "rnet": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
-    "onet": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
-}
-
 Array = npt.NDArray[np.float32]
 
 
-def find_weights() -> Path:
-    """The folder of the installed package's weights; DetectorError where it is not installed."""
-    spec = importlib.util.find_spec(PACKAGE)  # importing the package would fail without TensorFlow
-    if spec is None or not spec.submodule_search_locations:
-        raise DetectorError("the detector mtcnn needs its networks' weights; run: pip install 'mtcnn==1.0.0'")
-    return Path(spec.submodule_search_locations[0]) / "assets" / "weights"
+class TorchNet:
+    """One network on a device, ready to be called."""
 
+    def __init__(self, net: nn.Module, device: str) -> None:
+        self._device = torch.device(device)
+        self._net = net.eval().requires_grad_(False).to(self._device)
 
-def load_arrays(folder: Path, net: str) -> list[Array]:
-    """The float32 arrays of `net` ("pnet", "rnet" or "onet"), in layer order.
-
-    Raises DetectorError for a missing or foreign file, before anything in it is unpickled.
-    """
-    import joblib  # type: ignore[import-untyped]
-
-    path = folder / f"{net}.lz4"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DetectorError(
-            f"MTCNN's weights {str(path)!r} cannot be read; run: pip install --force-reinstall 'mtcnn==1.0.0'"
-        ) from error
-    if hashlib.sha256(content).hexdigest() != SHA256[net]:
-        raise DetectorError(
-            f"MTCNN's weights {str(path)!r} are not those of mtcnn 1.0.0 and were not opened; "
-            "run: pip install --force-reinstall 'mtcnn==1.0.0'"
-        )
-    arrays: list[Array] = joblib.load(io.BytesIO(content))
-    return arrays
+    @torch.inference_mode()
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> list[Array]:
+        """The outputs for pixels uint8 [B, H, W, 3], normalised as in training; B may be 0."""
+        x = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
+        x = (x.float() - 127.5) / 128
+        return [output.cpu().numpy() for output in self._net(x)]
 
 
 class PNet(nn.Module):

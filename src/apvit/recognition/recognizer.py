@@ -48,6 +48,8 @@ class Recognizer:
         box's longer side is shorter are left out, while a detector alone takes it as a hint
     min_detection: lowest detection score that counts as a face, 0..1 (None: the detector's default)
     max_faces: keep only the largest so many faces of a picture (None: all)
+    min_probability: a face whose top probability is lower keeps its probabilities, but its expression is left open
+        (None), 0..1; what a threshold costs and brings stands in the card's metrics, under "coverage"
     batch_size: faces per pass through the network, and pictures read ahead by `many`
     embeddings: also fill `Face.embedding`
     keep: the compute dial: what pooling keeps instead of what the weights' card says, without retraining; "0.8" keeps
@@ -67,6 +69,7 @@ class Recognizer:
         min_face: float | None = None,
         min_detection: float | None = None,
         max_faces: int | None = None,
+        min_probability: float = 0.0,
         batch_size: int = 32,
         embeddings: bool = False,
         detector_model: str | Path | None = None,
@@ -75,28 +78,34 @@ class Recognizer:
         for name, value in (("batch_size", batch_size), ("max_faces", max_faces)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise RecognizerError(f"{name} must be a positive whole number, got {value!r}")
+        if not 0 <= min_probability <= 1:
+            raise RecognizerError(f"min_probability must lie in 0..1, got {min_probability}")
         search = {"min_face": min_face, "min_detection": min_detection, "detector_model": detector_model}
         if detector == "none" and (useless := [name for name, value in search.items() if value is not None]):
             raise RecognizerError(f"the detector 'none' searches for no faces; leave out {', '.join(useless)}")
         from apvit.engines import Keep, create_engine
+        from apvit.engines.exported import OnnxEngine, OpenVinoEngine
         from apvit.faces.detection import DEFAULT_MIN_FACE, create_detector
 
         self.min_face = min_face
         self.max_faces = max_faces
+        self.min_probability = min_probability
         self.batch_size = batch_size
         self.embeddings = embeddings
         self._detector: Detector | None = None
-        # Before the network: an unknown detector or a missing model is the cheaper error.
+        dial = Keep.parse(keep) if isinstance(keep, str) else keep
+        self._engine: Engine = create_engine(weights, engine, device, keep=dial)
         if detector != "none":
+            # After the engine, which decides whether torch is there at all: an exported file must not bring it in.
+            exported = isinstance(self._engine, (OnnxEngine, OpenVinoEngine))
             self._detector = create_detector(
                 detector,
-                device=_detector_device(detector, device),
+                device="cpu" if exported else _detector_device(detector, device),
                 min_face=DEFAULT_MIN_FACE if min_face is None else min_face,
                 min_score=min_detection,
                 model=detector_model,
+                runtime="onnx" if exported else "torch",
             )
-        dial = Keep.parse(keep) if isinstance(keep, str) else keep
-        self._engine: Engine = create_engine(weights, engine, device, keep=dial)
         if self._detector is not None and self.card.preprocessing.alignment is None:
             raise RecognizerError(
                 f"the weights {weights} name no alignment template, so faces that a detector found cannot be framed as "
@@ -252,12 +261,13 @@ class Recognizer:
         self, picture: Picture, detection: Detection | None, probabilities: Any, patches: Any, embedding: Any
     ) -> Face:
         best = int(np.argmax(probabilities))
+        sure = float(probabilities[best]) >= self.min_probability
         height, width = picture.shape[:2]
         return Face(
             box=(0.0, 0.0, float(width), float(height)) if detection is None else detection.box,
             landmarks=None if detection is None else detection.landmarks,
             detection_score=None if detection is None else detection.score,
-            expression=self.expressions[best],
+            expression=self.expressions[best] if sure else None,
             probability=float(probabilities[best]),
             probabilities={name: float(p) for name, p in zip(self.expressions, probabilities, strict=True)},
             patches=patches,
@@ -271,7 +281,7 @@ def _sides(detection: Detection) -> tuple[float, float]:
 
 
 def _detector_device(detector: str, device: str) -> str:
-    """What "auto" means to a detector: a GPU where torch has one. Only MTCNN runs on torch."""
+    """What "auto" means to a detector beside torch: a GPU where it has one. Only MTCNN runs on torch."""
     if device != "auto" or detector != "mtcnn":
         return device
     import torch

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from apvit.nn import HybridModel
 
-__all__ = ["WeightsError", "load_weights", "read_card", "save_weights"]
+__all__ = ["WeightsError", "load_weights", "read_card", "replace_card", "save_weights"]
 
 CARD_KEY = "apvit"
 DIGEST_KEY = "apvit_sha256"
@@ -65,6 +65,20 @@ def save_weights(model: HybridModel, card: Card, path: str | Path, *, dtype: tor
             raise WeightsError(f"tensor {name!r} has values that are NaN or infinite in {tensor.dtype}")
         data = tensor.flatten().view(torch.uint8).numpy().data
         stored.append(_Stored(name, names[tensor.dtype], list(tensor.shape), data))
+    _write(Path(path), {CARD_KEY: text, DIGEST_KEY: _digest(text, stored)}, stored)
+
+
+def replace_card(ref: str | Path, card: Card, path: str | Path) -> None:
+    """Write a copy of the weight file `ref` that has another card; its tensors are the same bytes.
+
+    The copy appears complete or not at all, and may replace the file itself. Raises WeightsError or CardError as
+    `read_card` does, for a card that describes another model, and where the file cannot be written.
+    """
+    source = find_weights(ref)
+    old, stored = _read(source)
+    if card.parameters != old.parameters:
+        raise WeightsError(f"the card describes another model than {source} holds: its parameters differ")
+    text = card.to_json()
     _write(Path(path), {CARD_KEY: text, DIGEST_KEY: _digest(text, stored)}, stored)
 
 

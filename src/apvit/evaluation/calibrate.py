@@ -1,0 +1,78 @@
+"""Calibrate a weight file: a copy whose card has the fitted temperature and the figures measured with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from apvit.data import Split
+from apvit.engines import create_engine
+from apvit.weights import find_weights, read_card
+from apvit.weights.file import replace_card
+
+from .coverage import aurc, coverage_curve
+from .errors import EvaluationError
+from .evaluate import figures_of
+from .predictions import predict
+from .temperature import calibration_figures
+
+AT_A_TEMPERATURE = ("ece", "aurc", "calibration", "coverage")
+"""Figures that another temperature makes untrue; accuracy and all that follows from the first choice stay."""
+
+
+def calibrate(
+    ref: str | Path,
+    split: Split,
+    output: str | Path,
+    *,
+    device: str = "auto",
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Write `output`, the weight file `ref` with the temperature fitted on `split` and what was measured on it.
+
+    Returns the measurement as it stands in the new card, in place of the old one of the same dataset, split and
+    protocol: the figures of `figures_of`, aurc, coverage (of `coverage_curve`) and calibration (of
+    `calibration_figures`). All but the last are measured on the written tensors at the new temperature; so is `ece`,
+    on the faces which that was fitted on, and `ece_cross_fitted` is the one to publish. From measurements on other data
+    the figures that depend on the temperature are left out. The tensors are copied byte by byte.
+
+    Raises EvaluationError and LabelSpaceError where data and weights do not fit (see `predict`), where no temperature
+    fits, and for an output that cannot be; WeightsError and CardError for weights that cannot be used.
+    """
+    output = Path(output)
+    if output.suffix != ".safetensors":
+        raise EvaluationError(f"the output {output} must be a weight file: name it *.safetensors")
+    if not output.parent.is_dir():
+        raise EvaluationError(f"the folder {output.parent} of the output does not exist; make it first")
+    path, meta = find_weights(ref), split.metadata
+    card = read_card(path)
+    before = predict(create_engine(path, "torch", device), split, batch_size=batch_size, progress=progress)
+    calibration = calibration_figures(before, card.temperature, seed=seed)
+    card = replace(card, temperature=calibration["temperature"])
+    with TemporaryDirectory() as folder:
+        trial = Path(folder) / output.name
+        replace_card(path, card, trial)
+        after = predict(create_engine(trial, "torch", device), split, batch_size=batch_size, progress=progress)
+    confidence = after.probabilities.max(1)
+    measured = {
+        "dataset": meta.dataset,
+        "split": meta.split,
+        "protocol": meta.protocol,
+        **figures_of(after),
+        "aurc": aurc(confidence, after.correct),
+        "coverage": coverage_curve(confidence, after.correct),
+        "calibration": calibration,
+    }
+    where = ("dataset", "split", "protocol")
+    others = [
+        {name: value for name, value in old.items() if name not in AT_A_TEMPERATURE}
+        for old in card.metrics
+        if any(old.get(name) != measured[name] for name in where)
+    ]
+    replace_card(path, replace(card, metrics=(measured, *others)), output)
+    return measured
