@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from apvit.cli.train import read_recipe
 from apvit.data import open_split
@@ -26,7 +27,7 @@ from apvit.engines import Engine, Keep, create_engine
 from apvit.evaluation import evaluate
 from apvit.evaluation.predictions import predict
 from apvit.evaluation.robustness import Bench, choose_corruptions, measure_curves
-from apvit.nn import count_macs, read_config
+from apvit.nn import build_model, count_macs, read_config
 from apvit.training import train_seeds
 from apvit.training.environment import environment
 
@@ -97,7 +98,10 @@ def accuracy(paths: list[Path], valid: Any) -> dict[str, Any]:
 
 def cost(engine: Engine) -> dict[str, Any]:
     config = read_config(engine.card.parameters)
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in build_model(config).parameters())
     return {
+        "parameters": parameters,
         "gmac": count_macs(config).total / 1e9,
         "executed_gmac": count_macs(config, executed=True).total / 1e9,
         "patches": config.patch_count,
@@ -171,6 +175,8 @@ def table(result: dict[str, Any]) -> str:
             f"| {name} | {row['accuracy']:.4f}{spread} | {against} | {occluded[name]:.4f} "
             f"| {row['gmac']:.3f} ({row['executed_gmac']:.3f}) | {times} |"
         )
+    parameters = sorted({row["parameters"] for row in result["variants"]})
+    lines += ["", f"Parameters: {', '.join(f'{count:,}' for count in parameters)} (pooling has none)."]
     return "\n".join(lines)
 
 
