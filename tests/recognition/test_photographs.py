@@ -11,8 +11,6 @@ import apvit
 
 @pytest.fixture(scope="module")
 def recognizer() -> apvit.Recognizer:
-    if not apvit.list_weights():
-        pytest.skip("needs bundled weights (src/apvit/assets)")
     return apvit.Recognizer(device="cpu")
 
 
