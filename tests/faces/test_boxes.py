@@ -70,8 +70,9 @@ def test_suppress_keeps_what_it_should(
     assert len(set(kept)) == len(kept)
     for i in range(len(candidates)):
         better = [k for k in kept if k != i and scores[k] >= scores[i]]
-        covered = any(overlap(candidates[k], candidates[i], over) > limit for k in better)
-        assert covered == (i not in kept)
+        most = max((overlap(candidates[k], candidates[i], over) for k in better), default=0.0)
+        if most == 0 or abs(most - limit) > 1e-5:  # at the limit itself float32 rounding decides
+            assert (most > limit) == (i not in kept)
 
 
 @pytest.mark.parametrize(
