@@ -15,14 +15,25 @@ help:
 	@echo "make lint       ruff, mypy --strict, import floors"
 	@echo "make clean      remove the environment and everything made"
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	@echo "Creating the environment in $(VENV) and installing apvit with everything its tests need (minutes, once) ..."
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+$(VENV)/.made:
+	@echo "Creating the environment in $(VENV) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "apvit needs Python 3.11 or newer, this is " + sys.version)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(VENV)/.installed
+$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing apvit with what the demo needs ..."
+	@$(INSTALL) '.[demo]'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing apvit with everything its tests need (minutes, once) ..."
+	@$(INSTALL) '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from apvit.training.objective import loss, multi_target_loss, smooth, soft_cross_entropy
+from apvit.training.objective import loss, multi_target_loss, sharpen, smooth, soft_cross_entropy
 
 
 def test_soft_cross_entropy_by_hand():
@@ -19,6 +19,12 @@ def test_soft_cross_entropy_by_hand():
 
 def test_smooth():
     assert smooth(torch.tensor([[1.0, 0.0, 0.0, 0.0]]), 0.2).tolist() == [pytest.approx([0.85, 0.05, 0.05, 0.05])]
+
+
+def test_sharpen():
+    votes = torch.tensor([[0.6, 0.3, 0.1, 0.0]])
+    assert sharpen(votes, 2.0).tolist() == [pytest.approx([36 / 46, 9 / 46, 1 / 46, 0])]
+    torch.testing.assert_close(sharpen(votes, 1.0), votes)
 
 
 def test_multi_target_by_hand():
@@ -35,4 +41,6 @@ def test_the_recipes_loss():
     logits, target = torch.randn(4, 3), torch.eye(3)[[0, 1, 2, 0]]
     assert loss(logits, target, "multi-target", 0.0) == multi_target_loss(logits, target)
     assert loss(logits, target, "votes", 0.0) == soft_cross_entropy(logits, target)
+    votes = torch.tensor([[0.6, 0.4, 0.0]]).expand(4, 3)
+    assert loss(logits, votes, "votes", 0.1, 2.0) == soft_cross_entropy(logits, smooth(sharpen(votes, 2.0), 0.1))
     assert loss(logits, target, "label", 0.1) == soft_cross_entropy(logits, smooth(target, 0.1))

@@ -8,6 +8,7 @@ import torch
 from apvit.nn import create_model
 from apvit.training import Recipe
 from apvit.training.averaging import average_decay, update_average
+from apvit.training.muon import Muon, orthogonalise
 from apvit.training.optimisers import decay_groups, make_optimiser
 from apvit.training.schedule import rate_factor, warmup_cosine
 
@@ -66,6 +67,46 @@ def test_the_papers_optimiser_by_hand():
         velocity = 0.9 * velocity + 2 + 0.5 * expected
         expected -= 0.1 * velocity
         assert model.weight.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (5, 5), (4, 30)])
+def test_orthogonalise(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    found = orthogonalise(matrix)
+    singular = torch.linalg.svdvals(found)
+    assert singular.min() > 0.6
+    assert singular.max() < 1.3
+    assert torch.nn.functional.cosine_similarity(found.flatten(), (u @ vh).flatten(), dim=0) > 0.95
+
+
+def test_muons_step_by_hand():
+    weight = torch.nn.Parameter(torch.zeros(2, 3, 1, 2))
+    optimiser = Muon([{"params": [weight], "orthogonal": True, "weight_decay": 0.0}], lr=0.1)
+    weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    optimiser.step()  # the first momentum is a part of the gradient: the direction is the gradient's
+    expected = -0.1 * 0.2 * 6**0.5 * orthogonalise(weight.grad.reshape(2, 6))
+    torch.testing.assert_close(weight.detach().reshape(2, 6), expected)
+
+
+def test_muon_leaves_vectors_and_both_ends_to_adamw():
+    model = create_model("apvit_tiny")
+    names = {id(p): n for n, p in model.named_parameters()}
+    optimiser = make_optimiser(model, Recipe(optimizer="muon"))
+    orthogonal = {names[id(p)] for g in optimiser.param_groups if g["orthogonal"] for p in g["params"]}
+    assert sum(len(g["params"]) for g in optimiser.param_groups) == len(names)
+    assert "blocks.0.attention.qkv.weight" in orthogonal
+    assert "stem.stages.0.0.conv1.weight" in orthogonal
+    assert not orthogonal & {"stem.input.conv.weight", "head.weight", "patch_position", "norm.weight"}
+
+    pair = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    muon = Muon([{"params": [pair[0]], "orthogonal": False, "weight_decay": 0.1}], lr=0.1)
+    adamw = torch.optim.AdamW([pair[1]], lr=0.1, weight_decay=0.1)
+    for step in range(4):
+        for parameter, optimiser in zip(pair, (muon, adamw), strict=True):
+            parameter.grad = torch.tensor([1.0, -2.0, 0.5]) * (step + 1)
+            optimiser.step()
+    torch.testing.assert_close(*pair)
 
 
 def test_moving_average_by_hand():

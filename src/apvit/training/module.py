@@ -82,7 +82,8 @@ class ExpressionModule(lightning.LightningModule):
         # On CPU the fused attention's backward takes a third of a bfloat16 step; plain products take a tenth.
         with sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext():
             logits = self.model(x)
-        loss = objective(logits, batch.targets, self.recipe.target, self.recipe.label_smoothing)
+        recipe = self.recipe
+        loss = objective(logits, batch.targets, recipe.target, recipe.label_smoothing, recipe.target_power)
         self.log(
             "train_loss",
             loss,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .muon import Muon
 from .recipe import Recipe
 
 
@@ -38,4 +39,24 @@ def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = decay_groups(model, recipe.weight_decay, recipe.decay)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+    if recipe.optimizer == "muon":
+        return Muon([part for group in groups for part in split_matrices(group, model)], lr=recipe.learning_rate)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+
+def split_matrices(group: dict[str, Any], model: nn.Module) -> list[dict[str, Any]]:
+    """A group in two: what Muon orthogonalises (convolutions and matrices inside the model), and the rest.
+
+    The first convolution and the classifier stay with AdamW, as Muon's author advises for what meets input and output.
+    """
+    ends = {id(model.get_parameter(name)) for name in (first_convolution(model), "head.weight")}
+    inner = [p for p in group["params"] if p.ndim in (2, 4) and id(p) not in ends]
+    chosen = {id(p) for p in inner}
+    rest = [p for p in group["params"] if id(p) not in chosen]
+    parts = [{**group, "params": inner, "orthogonal": True}, {**group, "params": rest, "orthogonal": False}]
+    return [part for part in parts if part["params"]]
+
+
+def first_convolution(model: nn.Module) -> str:
+    """Name of the weight that meets the picture."""
+    return next(name for name, parameter in model.named_parameters() if parameter.ndim == 4)

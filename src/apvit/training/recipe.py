@@ -43,6 +43,8 @@ class Recipe:
     """What a face teaches. `label`: its label. `votes`: the annotators' distribution, every face. FER+'s four modes:
     `majority`; `multi-target` (any expression with 30 % of the votes is right); `probability` (one label drawn per
     face and epoch); `crossentropy` (the distribution of the agreed votes)."""
+    target_power: float = 1.0
+    """Power that a target's probabilities are raised to before they sum to 1 again: above 1 sharpens votes."""
     label_smoothing: float = 0.0
     """Share of every target that is spread evenly over the classes."""
     sampler: Literal["none", "ceil-sqrt", "balanced"] = "none"
@@ -60,8 +62,9 @@ class Recipe:
     """Faces of one optimiser step, over all processes and accumulated parts together."""
     accumulate: int = 1
     """Parts that a process computes its share of a batch in, where it does not fit in memory at once."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """Optimiser; `sgd` decays weights through the gradient, `adamw` apart from it."""
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
+    """Optimiser; `sgd` decays weights through the gradient, `adamw` apart from it. `muon` orthogonalises the steps of
+    the inner matrices and convolutions, and takes learning rate and decay of the size of AdamW's."""
     learning_rate: float = 2e-3
     """Highest learning rate."""
     momentum: float = 0.9
@@ -97,8 +100,9 @@ class Recipe:
         for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        for name in ("learning_rate", "target_power"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("weight_decay", "warmup_epochs", "clip_norm", "memory_limit", "seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -107,5 +111,8 @@ class Recipe:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.init is not None and (self.stem_weights or self.transformer_weights):
             raise ValueError("init fills the whole body: give it without stem_weights and transformer_weights")
-        if self.target == "multi-target" and self.label_smoothing:
-            raise ValueError(f"target 'multi-target' has no label_smoothing (got {self.label_smoothing}): set it to 0")
+        if self.target == "multi-target" and (self.label_smoothing or self.target_power != 1):
+            raise ValueError(
+                f"target 'multi-target' has neither label_smoothing nor target_power (got {self.label_smoothing} and "
+                f"{self.target_power}): leave them at 0 and 1"
+            )
