@@ -83,3 +83,10 @@ def test_nothing_bundled(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
     monkeypatch.setattr(sources, "ASSETS", tmp_path / "absent")
     assert list_weights() == []
     assert "No weights are bundled." in run(capsys)
+
+
+def test_one_model_card(bundled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = run(capsys, "apvit_tiny")
+    assert text.startswith("# apvit_tiny.ferplus\n")
+    assert "1,233,192 parameters" in text
+    assert "0.243 G" in text

@@ -12,21 +12,47 @@ if TYPE_CHECKING:
 
 
 def models(
+    weights: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="W",
+            help="Weights to print the model card of, as Markdown: a bundled name, a file, or hf://owner/repo.",
+            show_default=False,
+        ),
+    ] = None,
     format: Annotated[Literal["table", "json"], typer.Option(help="A table for people, JSON for programs.")] = "table",
 ) -> None:
-    """List the bundled weights with their measured figures, and the architectures."""
-    weights, architectures = _weights(), _architectures()
+    """List the bundled weights with their measured figures, and the architectures; or print one model card."""
+    if weights is not None:
+        typer.echo(_page(weights), nl=False)
+        return
+    bundled, architectures = _weights(), _architectures()
     if format == "json":
-        typer.echo(json.dumps({"weights": weights, "architectures": architectures}, indent=1))
+        typer.echo(json.dumps({"weights": bundled, "architectures": architectures}, indent=1))
         return
     from rich.console import Console
 
     console = Console()
-    if weights:
-        console.print(_weights_table(weights))
+    if bundled:
+        console.print(_weights_table(bundled))
     else:
         console.print("No weights are bundled.")
     console.print(_architectures_table(architectures))
+
+
+def _page(ref: str) -> str:
+    """The model card of a weight file, with what of it is not in its card."""
+    from apvit.nn import read_config
+    from apvit.weights import find_weights, read_card
+    from apvit.weights.model_card import model_page
+
+    path, card = find_weights(ref), read_card(ref)
+    size = _size(read_config(card.parameters))
+    facts = {
+        "size": f"{size['parameters']:,} parameters, {path.stat().st_size / 1e6:.1f} MB",
+        "cost": f"{size['multiply_accumulates'] / 1e9:.3f} G multiply-accumulates a face (the paper's count)",
+    }
+    return model_page(path.stem, card, facts)
 
 
 def _weights() -> list[dict[str, Any]]:
