@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def on_files(files: Any, config: Any) -> Any:
     shown = {path.relative_to(ROOT).as_posix() for path in pages}
     for page in pages:
         where = page.relative_to(ROOT)
-        text = LINK.sub(lambda link: _link(link, where, shown), page.read_text()).replace("../../docs/", "../../")
+        text = LINK.sub(partial(_link, page=where, shown=shown), page.read_text()).replace("../../docs/", "../../")
         files.append(File.generated(config, where.as_posix(), content=text))
         for picture in sorted(page.parent.rglob("*.png")):
             files.append(File.generated(config, picture.relative_to(ROOT).as_posix(), abs_src_path=str(picture)))
