@@ -5,7 +5,7 @@ by side: on the whole validation split, under occlusion face by face, and over k
 
     python benchmarks/ablation/ablation.py --config configs/ferplus/ablation.yaml --seeds 0
 
-writes ablation.json beside this file and prints the table. Hours on a CPU.
+writes ablation.json beside this file, prints the table and puts it into README.md. Hours on a CPU.
 """
 
 from __future__ import annotations
@@ -81,6 +81,16 @@ def main() -> None:
     }
     arguments.result.write_text(json.dumps(result, indent=1) + "\n")
     print(table(result))
+    readme = arguments.result.with_name("README.md")
+    if readme.is_file():
+        readme.write_text(with_table(readme.read_text(), result))
+
+
+def with_table(page: str, result: dict[str, Any]) -> str:
+    """The page with the table of the result between its marks."""
+    start, end = "<!-- table -->", "<!-- /table -->"
+    before, rest = page.split(start)
+    return f"{before}{start}\n{table(result)}\n{end}{rest.split(end)[1]}"
 
 
 def accuracy(paths: list[Path], valid: Any) -> dict[str, Any]:
@@ -177,7 +187,34 @@ def table(result: dict[str, Any]) -> str:
         )
     parameters = sorted({row["parameters"] for row in result["variants"]})
     lines += ["", f"Parameters: {', '.join(f'{count:,}' for count in parameters)} (pooling has none)."]
+    lines += ["", *occlusion_table(result["occlusion"]), "", *keep_table(result["keep"])]
     return "\n".join(lines)
+
+
+def occlusion_table(occlusion: dict[str, Any]) -> list[str]:
+    """Accuracy over the severities of each occlusion, and what differs from no pooling in points, paired."""
+    first, *others = [row["name"] for row in occlusion["overall"]]
+    lines = [f"| occluded, {occlusion['faces']:,} faces | {first} | " + " | ".join(others) + " |"]
+    lines.append("|---" * (2 + len(others)) + "|")
+    every = [(curve["title"], curve["results"]) for curve in occlusion["corruptions"]]
+    for title, results in [*every, ("**all**", occlusion["overall"])]:
+        cells = [f"{results[0]['damaged']:.4f}"]
+        for row in results[1:]:
+            difference, (low, high) = row["difference"]["damaged"], row["difference"]["damaged_interval"]
+            cells.append(f"{row['damaged']:.4f}, {difference:+.4f} [{low:+.4f}, {high:+.4f}]")
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return lines
+
+
+def keep_table(keep: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Accuracy over the share of patches kept at inference, without retraining."""
+    names = list(keep)
+    lines = ["| patches kept at inference | " + " | ".join(f"trained with {name}" for name in names) + " |"]
+    lines.append("|---" * (1 + len(names)) + "|")
+    for rows in zip(*keep.values(), strict=True):
+        cells = [f"{row['accuracy']:.4f}" for row in rows]
+        lines.append(f"| {rows[0]['keep']} | {' | '.join(cells)} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -30,8 +31,17 @@ def test_from_training_to_table_and_again(tmp_path: Path) -> None:
         assert run.returncode == 0, run.stderr
     assert "| APP and ATP |" in run.stdout
     assert "(pooling has none)" in run.stdout
+    assert "| occluded, 20 faces | no pooling | APP | ATP | APP and ATP |" in run.stdout
+    assert "| 0.82 | " in run.stdout
     assert "steps an epoch" not in run.stderr
     result = json.loads((tmp_path / "ablation.json").read_text())
     assert [row["name"] for row in result["variants"]] == ["no pooling", "APP", "ATP", "APP and ATP"]
     assert all(len(row["accuracies"]) == 2 for row in result["variants"])
     assert result["variants"][0]["patches"] == 144
+
+
+def test_the_published_table_is_the_result_files() -> None:
+    folder = PROJECT / "benchmarks/ablation"
+    script = runpy.run_path(str(folder / "ablation.py"))
+    page, result = (folder / "README.md").read_text(), json.loads((folder / "ablation.json").read_text())
+    assert script["with_table"](page, result) == page
