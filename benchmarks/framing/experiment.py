@@ -54,7 +54,7 @@ from apvit.faces.alignment import AlignmentTemplate, align, resize_face
 from apvit.faces.detection import Detection, create_detector
 from apvit.faces.mtcnn import DEFAULT_MIN_SCORE
 from apvit.training.environment import environment
-from apvit.weights import find_weights
+from apvit.weights import Card, find_weights
 
 TURNS = (0.0, 10.0, UPRIGHT, 30.0, TILTED)  # degrees
 FACTORS = (0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
@@ -84,7 +84,7 @@ def main(given: Sequence[str] | None = None) -> None:
 
     cv2.setNumThreads(1)
     engine = create_engine(arguments.weights, device="cpu")
-    card, file = engine.card, find_weights(arguments.weights)
+    card = engine.card
     template = card.preprocessing.alignment
     if template is None:
         sys.exit(f"{arguments.weights} name no alignment template, so there is nothing to compare")
@@ -123,20 +123,7 @@ def main(given: Sequence[str] | None = None) -> None:
     turns = np.array([abs(placement.turn) for placement in placements])
     upright = turns <= UPRIGHT
     result = {
-        "weights": {
-            "file": file.name,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-            "architecture": card.architecture,
-            "commit": card.provenance.get("commit"),
-            "epoch": card.provenance.get("epoch"),
-        },
-        "data": {
-            "dataset": valid.metadata.dataset,
-            "split": valid.metadata.split,
-            "protocol": valid.metadata.protocol,
-            "inputs": valid.metadata.inputs,
-        },
-        "detector": {"name": "mtcnn", "min_score": DEFAULT_MIN_SCORE},
+        **describe(find_weights(arguments.weights), card, valid),
         "template": template.name,
         "seed": arguments.seed,
         "sizes": list(SIZES),
@@ -155,6 +142,26 @@ def main(given: Sequence[str] | None = None) -> None:
     replace_file(arguments.output, lambda path: path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n"))
     replace_file(arguments.output.with_suffix(".png"), lambda path: draw(result, path))
     print(as_table(result))
+
+
+def describe(file: Path, card: Card, split: Split) -> dict[str, Any]:
+    """What a result was measured with, as JSON values."""
+    return {
+        "weights": {
+            "file": file.name,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+            "architecture": card.architecture,
+            "commit": card.provenance.get("commit"),
+            "epoch": card.provenance.get("epoch"),
+        },
+        "data": {
+            "dataset": split.metadata.dataset,
+            "split": split.metadata.split,
+            "protocol": split.metadata.protocol,
+            "inputs": split.metadata.inputs,
+        },
+        "detector": {"name": "mtcnn", "min_score": DEFAULT_MIN_SCORE},
+    }
 
 
 def labelled_faces(split: Split, space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
@@ -225,10 +232,11 @@ def summarise(found: np.ndarray, right: Mapping[str, np.ndarray], where: np.ndar
         "faces": int(where.sum()),
         "found": int(chosen.sum()),
         "found_share": mean_with_interval(found[where]),
-        "accuracy": {way: mean_with_interval(right[way][chosen]) for way in WAYS},
+        "accuracy": {way: mean_with_interval(correct[chosen]) for way, correct in right.items()},
         "difference": {
             f"{way} - {other}": mean_with_interval(right[way][chosen].astype(int) - right[other][chosen])
             for way, other in PAIRS
+            if way in right and other in right
         },
     }
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
+
+from apvit.data import FaceRow, SplitMetadata, write_split
+from apvit.expressions import get_label_space
+from apvit.faces.alignment import TEMPLATES, align
+from apvit.faces.detection import create_detector
+from apvit.faces.pictures import read_picture
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -37,3 +46,43 @@ def pasting() -> ModuleType:
 @pytest.fixture(scope="session")
 def experiment() -> ModuleType:
     return load("framing/experiment.py")
+
+
+@pytest.fixture(scope="session")
+def every_face() -> ModuleType:
+    return load("framing/every_face.py")
+
+
+@pytest.fixture
+def two_people(photographs: dict[str, Path], tmp_path: Path) -> Path:
+    """A folder with a train and a valid split, each of twenty crops of either of two package photographs' faces."""
+    space, template = get_label_space("ferplus"), TEMPLATES["ferplus-48-v1"]
+    encoded = {}
+    for name, expression in (("astronaut", "happiness"), ("grace_hopper", "neutral")):
+        picture = read_picture(photographs[name])
+        crop = align(picture, create_detector("mtcnn").detect([picture])[0][0].landmarks, template)
+        buffer = io.BytesIO()
+        Image.fromarray(crop).convert("L").save(buffer, "PNG")
+        encoded[space.index(expression)] = buffer.getvalue()
+    rows = [FaceRow(image, f"{i}.png", label, str(i)) for i in range(20) for label, image in encoded.items()]
+    folder = tmp_path / "two_people"
+    folder.mkdir()
+    for split in ("train", "valid"):
+        write_split(folder / f"{split}.parquet", rows, SplitMetadata("ferplus", split, space, "majority"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speed() -> Callable[[str], ModuleType]:
+    """The script of benchmarks/speed that has this name."""
+    return lambda name: load(f"speed/{name}.py")
+
+
+@pytest.fixture(scope="session")
+def faithfulness() -> ModuleType:
+    return load("explanation/faithfulness.py")
+
+
+@pytest.fixture(scope="session")
+def occlusion() -> ModuleType:
+    return load("explanation/occlusion.py")

@@ -21,7 +21,14 @@ def test_the_readmes_are_up_to_date(figures: ModuleType) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, figures: ModuleType) -> Path:
-    for path in (tmp_path / "README.md", tmp_path / "benchmarks/framing/README.md"):
+    for name in (
+        "README.md",
+        "docs/speed.md",
+        "docs/archives.md",
+        "benchmarks/framing/README.md",
+        "benchmarks/speed/README.md",
+    ):
+        path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"before\n{figures.BEGIN}\nold\n{figures.END}\nafter\n")
     return tmp_path
@@ -40,7 +47,9 @@ def test_writing_and_checking(project: Path, figures: ModuleType, capsys: pytest
     assert figures.main(["--check"], project=project) == 0
     assert figures.main([], project=project) == 0
     assert readme.read_text() == text
-    assert {path.name for path in project.rglob("*.*")} == {"README.md"}, "nothing else is left behind"
+    assert {path.name for path in project.rglob("*.*")} == {"README.md", "speed.md", "archives.md"}, (
+        "nothing else is left behind"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """MTCNN's weights, from the package `mtcnn`: found, checked and read, for torch and for ONNX Runtime.
 
 The weights are those of the package `mtcnn` 1.0.0 (MIT), whose own code needs TensorFlow and is therefore never
-imported. They are pickles, so a file is opened only after its SHA-256 was found to be the known one.
+imported. They are pickles, so a file is opened only after its SHA-256 was found to be the known one. They are in
+joblib's format, but joblib costs more time to import than all of them to read, so they are read here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +43,7 @@ def load_arrays(folder: Path, net: str) -> list[Array]:
     Convolutions are [h, w, in, out], dense layers [in, out] over patches flattened in the order W, H, C. Raises
     DetectorError for a missing or foreign file, before anything in it is unpickled.
     """
-    import joblib  # type: ignore[import-untyped]
+    from lz4 import frame  # type: ignore[import-untyped]
 
     path = folder / f"{net}.lz4"
     try:
@@ -54,5 +57,35 @@ def load_arrays(folder: Path, net: str) -> list[Array]:
             f"MTCNN's weights {str(path)!r} are not those of mtcnn 1.0.0 and were not opened; "
             "run: pip install --force-reinstall 'mtcnn==1.0.0'"
         )
-    arrays: list[Array] = joblib.load(io.BytesIO(content))
-    return arrays
+    return _Reader(io.BytesIO(frame.decompress(content))).arrays()
+
+
+class _Reader(pickle.Unpickler):
+    """Reads a list of arrays that joblib wrote: after the pickle of each one's description stand its bytes."""
+
+    def __init__(self, file: io.BytesIO):
+        super().__init__(file)
+        self._file = file
+
+    def arrays(self) -> list[Array]:
+        """The list."""
+        return [described.values for described in self.load()]
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The three names that such a file needs."""
+        if (module, name) == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
+            return type("Described", (_Described,), {"file": self._file})
+        return {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}[module, name]
+
+
+class _Described:
+    """Stands for joblib's NumpyArrayWrapper; unpickling its description reads the array."""
+
+    file: io.BytesIO
+    values: Array
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.file.read(self.file.read(1)[0])  # how many bytes align what follows, and those
+        shape, dtype = state["shape"], state["dtype"]
+        data = self.file.read(int(np.prod(shape)) * dtype.itemsize)
+        self.values = np.frombuffer(data, dtype).reshape(shape, order=state["order"]).copy()
