@@ -58,6 +58,7 @@ def run(name: str, runs: Path) -> None:
         "threads": torch.get_num_threads(),
         "environment": environment(),
     }
+    (HERE / "tries").mkdir(exist_ok=True)
     (HERE / "tries" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
