@@ -1,7 +1,9 @@
 """Writes the measured figures into the READMEs, so that no figure is ever copied by hand.
 
-Read are the cards of the bundled weights, benchmarks/framing/framing.json and benchmarks/detection/thresholds.json,
-those that exist; written are the parts between the two markers of README.md and benchmarks/framing/README.md.
+Read are the cards of the bundled weights, benchmarks/framing/framing.json, benchmarks/detection/thresholds.json,
+benchmarks/archive/scaling.json and the result files of benchmarks/speed, those that exist; written are the parts
+between the two markers of README.md, docs/speed.md, docs/archives.md, benchmarks/framing/README.md and
+benchmarks/speed/README.md.
 
     python benchmarks/figures.py            # write
     python benchmarks/figures.py --check    # exit 1 where a README is out of date, write nothing
@@ -23,6 +25,8 @@ import apvit
 from apvit.expressions import EXPRESSIONS
 from apvit.faces import mtcnn, yunet
 from apvit.weights import Card, find_weights, read_card
+from archive import plan
+from speed import pages
 
 PROJECT = Path(__file__).resolve().parents[1]
 BEGIN = "<!-- figures: written by benchmarks/figures.py -->"
@@ -38,7 +42,6 @@ WAYS = {
 }
 THRESHOLDS = {"mtcnn": mtcnn.DEFAULT_MIN_SCORE, "yunet": yunet.DEFAULT_MIN_SCORE}
 DETECTORS = {"mtcnn": "MTCNN", "yunet": "YuNet"}
-USUAL = {"mtcnn": 0.7}  # the paper's threshold
 
 
 class FiguresError(ValueError):
@@ -61,8 +64,12 @@ def main(arguments: Sequence[str] | None = None, *, project: Path = PROJECT) -> 
         if thresholds is not None:
             for detector in THRESHOLDS:
                 check_threshold("detection/thresholds.py", detector, thresholds[detector]["default_min_score"])
+        speed = pages.read_results(project / "benchmarks/speed")
         blocks = {
-            project / "README.md": summary(cards, framing, thresholds),
+            project / "README.md": summary(cards, framing, thresholds, pages.in_two_lines(speed)),
+            project / "docs/speed.md": pages.for_users(speed),
+            project / "docs/archives.md": plan.plan(read_result(project / "benchmarks/archive/scaling.json")),
+            project / "benchmarks/speed/README.md": pages.every_table(speed),
             project / "benchmarks/framing/README.md": "Not measured yet." if framing is None else by_size(framing),
         }
         texts = {path: put_between_markers(path, block) for path, block in blocks.items()}
@@ -115,7 +122,12 @@ def put_between_markers(path: Path, block: str) -> str:
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
 
 
-def summary(cards: dict[str, Card], framing: dict[str, Any] | None, thresholds: dict[str, Any] | None) -> str:
+def summary(
+    cards: dict[str, Card],
+    framing: dict[str, Any] | None,
+    thresholds: dict[str, Any] | None,
+    speed: str | None = None,
+) -> str:
     """Markdown for someone with one minute."""
     parts = [measurement(name, metrics) for name, card in cards.items() for metrics in card.metrics]
     if not cards:
@@ -124,6 +136,8 @@ def summary(cards: dict[str, Card], framing: dict[str, Any] | None, thresholds: 
         parts.append(in_photographs(framing))
     if thresholds is not None:
         parts.append(detection(thresholds))
+    if speed is not None:
+        parts.append(speed)
     return "\n\n".join(parts)
 
 
@@ -179,17 +193,15 @@ def detection(result: dict[str, Any]) -> str:
         pasted = [group for name, group in groups.items() if name.startswith("pasted")]
         others = [group for name, group in groups.items() if not name.startswith("pasted")]
         megapixels = sum(group["megapixels"] for group in others)
-        for threshold in dict.fromkeys((default, USUAL.get(detector, default))):
-            at = result["thresholds"].index(threshold)
-            found = sum(group["found_share"][at] for group in pasted) / len(pasted)
-            rows.append(
-                [
-                    f"{DETECTORS[detector]}, {threshold:g}{' (default)' if threshold == default else ''}",
-                    percent(groups["photographs"]["found_share"][at]),
-                    percent(found),
-                    f"{sum(group['false'][at] for group in others):,} in {megapixels:,.0f} megapixels",
-                ]
-            )
+        at = result["thresholds"].index(default)
+        rows.append(
+            [
+                f"{DETECTORS[detector]}, {default:g}",
+                percent(groups["photographs"]["found_share"][at]),
+                percent(sum(group["found_share"][at] for group in pasted) / len(pasted)),
+                f"{sum(group['false'][at] for group in others):,} in {megapixels:,.0f} megapixels",
+            ]
+        )
     sizes = [int(name.split()[1]) for name in result["mtcnn"]["groups"] if name.startswith("pasted")]
     where = f"found where pasted, {min(sizes)} to {max(sizes)} px"
     return "**Detectors** ([how](benchmarks/detection/README.md)):\n\n" + table(

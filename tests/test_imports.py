@@ -53,7 +53,7 @@ def test_the_package_and_its_help_are_light(code: str) -> None:
     assert loaded_after(code, (*HEAVY, "cv2", "PIL", "numpy")) == ""
 
 
-@pytest.mark.parametrize("room", ["faces", "recognition", "cli"])
+@pytest.mark.parametrize("room", ["faces", "recognition", "serve", "cli"])
 def test_rooms_need_no_torch(room: str) -> None:
     names = modules(room)
     assert len(names) > 3
@@ -65,6 +65,31 @@ def test_rooms_need_no_torch(room: str) -> None:
 )
 def test_modules_need_no_torch(name: str) -> None:
     assert loaded_after(f"import {name}", HEAVY) == ""
+
+
+UNUSED = (
+    *HEAVY,
+    *("scipy", "skimage", "sklearn", "pandas", "huggingface_hub", "safetensors", "onnxscript", "openvino", "captum"),
+    *("ray", "av", "fastapi", "uvicorn", "joblib", "psutil", "multiprocessing", "asyncio", "ssl", "urllib.request"),
+    *("rich.progress", "apvit.nn", "apvit.explain", "apvit.training", "apvit.evaluation", "apvit.serve"),
+    *("apvit.recognition.rendering", "apvit.recognition.album", "apvit.recognition.archive"),
+)
+"""What recognising one photograph with an exported file has no use for: the command would only start later."""
+
+
+def test_an_exported_file_recognises_with_nothing_unused(
+    weights: Path, photographs: dict[str, Path], tmp_path: Path
+) -> None:
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason="needs apvit[export]")
+    from apvit.engines.export import export_onnx
+
+    exported = tmp_path / "exported.onnx"
+    export_onnx(weights, exported)
+    call = ["recognize", str(photographs["grace_hopper"]), "--weights", str(exported), "--engine", "onnx"]
+    code = f"from apvit.cli import main\ntry: main({call!r})\nexcept SystemExit as stop: assert not stop.code"
+    said = loaded_after(code, UNUSED).splitlines()
+    assert said == ["1 picture, 1 face in " + said[0].partition(" in ")[2]]  # then the names, were there any
 
 
 def test_the_check_sees_torch() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 
 def hub_is_reachable() -> bool:
@@ -13,6 +12,9 @@ def hub_is_reachable() -> bool:
     Without asking, huggingface_hub tries six times and complains on each, 23 seconds in all, on a machine without a
     network. True promises nothing.
     """
+    # Neither is needed by those who ask the hub nothing, and urllib.request brings ssl and an HTTP client.
+    from urllib.request import getproxies
+
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

@@ -157,7 +157,7 @@ def test_results_at_another_threshold_are_refused(figures: ModuleType) -> None:
 
 
 def test_detectors(figures: ModuleType) -> None:
-    thresholds = sorted({0.7, *figures.THRESHOLDS.values()})
+    thresholds = sorted({*figures.THRESHOLDS.values()})
     count = len(thresholds)
     groups = {
         "photographs": {"megapixels": 20.0, "found_share": [0.9] * count, "false": [1] * count},
@@ -170,9 +170,7 @@ def test_detectors(figures: ModuleType) -> None:
     assert lines[2] == "| detector, threshold | found in photographs | found where pasted, 32 to 160 px | false faces |"
     for name in ("MTCNN", "YuNet"):
         default = figures.THRESHOLDS[name.lower()]
-        assert f"| {name}, {default:g} (default) | 90.0 % | 60.0 % | 3 in 100 megapixels |" in lines
-    usual = "| MTCNN, 0.7 | 90.0 % | 60.0 % | 3 in 100 megapixels |"
-    assert (usual in lines) == (figures.THRESHOLDS["mtcnn"] != 0.7)
+        assert f"| {name}, {default:g} | 90.0 % | 60.0 % | 3 in 100 megapixels |" in lines
 
 
 # Brown, Cai and DasGupta 2001, and a share of nothing.

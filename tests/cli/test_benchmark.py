@@ -41,9 +41,18 @@ def test_table_and_file(
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
 
 
+def test_torch_in_another_precision(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--engine", "torch", "--device", "cpu", "--precision", "bf16", "--batch", "2", "--seconds", "0.02"]
+    status, out, err = run([str(weights), *options], capsys)
+    assert status == 0, err
+    assert "torch bf16" in out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--engine", "torch", "--precision", "fp8"], "error: unknown precision 'fp8'; known are float32, bf16"),
+        (["--engine", "onnx", "--compile"], "error: compile and precision are options of torch"),
         (["--engine", "steam"], "error: unknown engine 'steam'; known are torch, onnx, openvino"),
         (["--keep", "eighty"], "error: 'eighty' is no keep setting"),
         (["--engine", "torch", "--keep", "0.5:1,1,1"], "error: keep 0.5:1,1,1 does not fit"),

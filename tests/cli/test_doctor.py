@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from apvit.cli import main
-from apvit.cli.doctor import Finding, advise, busy, check_packages, check_speed, check_threads, examine
+from apvit.cli.doctor import Finding, busy, check_packages, check_threads, examine
+from apvit.cli.doctor_speed import advise, check_speed
 from apvit.engines.timing import Spread, Timing
 
 
@@ -155,7 +156,7 @@ def test_advice(ratios: dict[str, tuple[float, float]], cached: bool, state: str
 
 def test_measurement(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APVIT_CACHE", str(tmp_path))
-    monkeypatch.setattr(import_module("apvit.cli.doctor"), "WEIGHTS", str(weights))
+    monkeypatch.setattr(import_module("apvit.cli.doctor_speed"), "WEIGHTS", str(weights))
     measured: list[Timing] = []
     findings = list(check_speed(0.1, measured))
     assert findings[0].name == f"{weights} on torch"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -32,8 +33,30 @@ def test_figures_panel_and_json(photographs, weights, tmp_path, capsys):
     (record,) = [json.loads(line) for line in maps.read_text().splitlines()]
     assert record["face"] == 1
     assert record["grid"] == 12
+    assert np.array(record["corners"]).shape == (13, 13, 2)
+    assert record["box"][0] < np.array(record["corners"])[6, 6, 0] < record["box"][2]
     run(*command)
     assert len(list(folder.iterdir())) == 2  # its own pictures are replaced
+
+
+def test_a_face_left_open(photographs, weights, tmp_path, capsys):
+    folder, maps = tmp_path / "why", tmp_path / "maps.jsonl"
+    options = ("--save-dir", folder, "--json", maps, "--panel", "--min-probability", "1", "--keep", "0.5")
+    assert run("explain", photographs["astronaut"], "--weights", weights, *options) == 0
+    assert "left open: " in capsys.readouterr().out
+    record = json.loads(maps.read_text())
+    assert record["expression"] is None
+    assert record["min_probability"] == 1
+    assert sum(record["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert np.array(record["kept"]).sum() == 72
+    assert {path.name for path in folder.iterdir()} == {"astronaut-1.png", "panel.png"}
+
+
+def test_where_the_maps_cannot_go(photographs, weights, tmp_path, capsys):
+    options = ("--weights", weights, "--json", tmp_path / "absent" / "maps.jsonl", "--save-dir", tmp_path / "why")
+    assert run("explain", photographs["astronaut"], *options) == 2
+    assert "--json" in capsys.readouterr().err
+    assert not (tmp_path / "why").exists(), "said before any work"
 
 
 def test_the_recognizer_explains(photographs, weights):
@@ -42,3 +65,8 @@ def test_the_recognizer_explains(photographs, weights):
     assert face == recognizer(photographs["astronaut"])[0]
     assert explanation.expression == face.expression
     assert recognizer.explain(photographs["cat"]) == []
+    # Its eyes lie, through the corners, where the template has them on the face.
+    place = explanation.corners[0, 0] + np.array(recognizer.template.points[0]) @ (
+        (explanation.corners[[0, -1], [-1, 0]] - explanation.corners[0, 0]) / 48
+    )
+    assert np.abs(place - face.landmarks[0]).max() < 8

@@ -167,6 +167,19 @@ def test_embeddings(run, folder: Path) -> None:
     assert len(json.loads(out)["faces"][0]["embedding"]) == 32
 
 
+def test_profile_and_workers(run, folder: Path) -> None:
+    status, out, err = run(".", "--format", "jsonl", "--workers", "2", "--profile")
+    assert status == 1
+    lines = err.splitlines()
+    table = lines[next(i for i, line in enumerate(lines) if line.startswith("stage")) :]
+    assert [line.split()[0] for line in table[1:7]] == ["sources", "read", "detect", "align", "classify", "results"]
+    assert table[7].startswith("5 pictures, 2 faces in ")
+    assert len(table) == 9
+    alone = run(".", "--format", "jsonl", "--workers", "1")
+    assert "stage" not in alone[2]
+    assert out == alone[1]
+
+
 def bad_pictures(good: Path) -> dict[str, bytes]:
     """Names and contents that cannot be a picture."""
     jpeg = io.BytesIO()

@@ -23,8 +23,17 @@ from apvit.engines.timing import (
     summarise,
     take_turns,
 )
-from apvit.nn import count_macs, read_config
-from apvit.weights import read_card
+from apvit.expressions import get_label_space
+from apvit.nn import ARCHITECTURES, HybridConfig, count_macs
+from apvit.weights import Card, Preprocessing, read_card
+
+
+def card_of(config: HybridConfig) -> Card:
+    colour = "grey" if config.in_channels == 1 else "rgb"
+    labels = get_label_space("raf-db" if config.num_classes == 7 else "ferplus")
+    values = (0.5,) * config.in_channels
+    preprocessing = Preprocessing(None, config.image_size, colour, values, values)
+    return Card("x", config.to_dict(), labels, preprocessing, {}, (), "none", "tests")
 
 
 class Clock:
@@ -92,8 +101,8 @@ def test_torch_alone(weights: Path, tmp_path: Path) -> None:
         weights, tmp_path, engines=["torch", "torch"], keeps=[Keep(0.5)], device="cpu"
     )
     assert [one.to_dict() for one in contenders] == [
-        {"name": "torch", "engine": "torch", "keep": None, "source": "weight file"},
-        {"name": "torch keep 0.5", "engine": "torch", "keep": "0.5", "source": "weight file"},
+        {"name": "torch", "engine": "torch", "keep": None, "source": "weight file", "variant": ""},
+        {"name": "torch keep 0.5", "engine": "torch", "keep": "0.5", "source": "weight file", "variant": ""},
     ]
     assert left_out == {}
     timings = measure(contenders, 2, 0.01, peak=True)
@@ -108,8 +117,28 @@ def test_torch_alone(weights: Path, tmp_path: Path) -> None:
 
 def test_executed_work_follows_the_keep(weights: Path, tmp_path: Path) -> None:
     card = read_card(weights)
-    assert executed_macs(card) == count_macs(read_config(card.parameters), executed=True).total
     assert executed_macs(Keep(0.5).card(card)) < executed_macs(card)
+
+
+@pytest.mark.parametrize("name", ["apvit_tiny", "apvit_small", "apvit_base"])
+def test_executed_work_is_what_the_folded_network_multiplies(name: str) -> None:
+    """Of the last block there remain four square matrices, the MLP, and two products with all tokens in every head."""
+    config = ARCHITECTURES[name]
+    real = count_macs(config, executed=True)
+    tokens, dim = config.token_counts[-2] + 1, config.dim
+    block = 4 * dim**2 + 2 * dim * config.mlp_hidden + 2 * config.num_heads * tokens * dim
+    before = (2 * tokens + 2) * dim**2 + 2 * dim * config.mlp_hidden + 2 * tokens * dim
+    assert executed_macs(card_of(config)) == real.total - before + block
+
+
+def test_variants_of_torch(weights: Path, tmp_path: Path) -> None:
+    contenders, _ = open_contenders(weights, tmp_path, engines=["torch"], device="cpu", precision="bf16")
+    assert [(one.name, one.variant, one.runs.precision) for one in contenders] == [
+        ("torch", "", "float32"),
+        ("torch bf16", "bf16", "bf16"),
+    ]
+    with pytest.raises(EngineError, match="options of torch, which is not among"):
+        open_contenders(weights, tmp_path, engines=["onnx"], compile=True)
 
 
 def test_faces_are_the_cards(weights: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apvit.engines import EngineError, create_engine
+from apvit.engines import EngineError, Keep, create_engine
 from apvit.engines.torch_engine import TorchEngine
+from apvit.evaluation.engine_accuracy import overlap
 from apvit.expressions import LABEL_SPACES
 from apvit.nn import APViT, create_model
 from apvit.weights import Card, Preprocessing, WeightsError, load_weights, save_weights
@@ -157,6 +159,58 @@ def test_create_engine_refuses(weights: Path, name: str, device: str, message: s
 def test_unknown_weights() -> None:
     with pytest.raises(WeightsError, match="no weights 'apvit_huge'"):
         create_engine("apvit_huge")
+
+
+def test_bf16_is_close_and_keeps_about_the_same(weights: Path, engine: TorchEngine) -> None:
+    x = inputs(64)
+    rounded, exact = create_engine(weights, device="cpu", precision="bf16").run(x), engine.run(x)
+    # bfloat16 has 8 bits of mantissa, and this network's random weights amplify what they round.
+    assert np.abs(rounded.probabilities - exact.probabilities).mean() < 0.02
+    assert overlap(rounded.patches, exact.patches).mean() > 0.95
+    assert overlap(rounded.tokens[-1], exact.tokens[-1]).mean() > 0.9
+    assert {array.dtype for array in (*rounded[:2], rounded.embedding)} == {np.dtype(np.float32)}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_is_the_same(weights: Path, engine: TorchEngine) -> None:
+    compiled = create_engine(weights, device="cpu", compile=True)
+    for count in (1, 4, 7):
+        there, here = compiled.run(inputs(count)), engine.run(inputs(count))
+        np.testing.assert_allclose(there.probabilities, here.probabilities, atol=1e-5)
+        np.testing.assert_array_equal(there.patches, here.patches)
+
+
+def test_another_keep_shares_the_tensors(weights: Path, engine: TorchEngine) -> None:
+    other = engine.with_keep(Keep(8, (1, 0.5)))
+    assert [alive.shape[1] for alive in other.run(inputs(2)).tokens] == [8, 4]
+    assert engine.run(inputs(2)).patches.shape == (2, 12)  # which stays as it was
+    assert other.card.parameters["patch_keep"] == 8
+    mine, its = (dict(one.model.named_parameters()) for one in (engine, other))
+    assert {name: tensor.data_ptr() for name, tensor in mine.items()} == {n: t.data_ptr() for n, t in its.items()}
+    with pytest.raises(EngineError, match="keep 100 does not fit"):
+        engine.with_keep(Keep(100))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "fp8"}, "unknown precision 'fp8'; known are float32, bf16"),
+        ({"engine": "onnx", "precision": "bf16"}, "compile and precision are options of torch"),
+        ({"engine": "openvino", "compile": True}, "compile and precision are options of torch"),
+    ],
+)
+def test_options_that_cannot_be(weights: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        create_engine(weights, **options)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_gpu_in_bf16(weights: Path, engine: TorchEngine, compile: bool) -> None:
+    x = inputs(64)
+    there = create_engine(weights, device="cuda", precision="bf16", compile=compile).run(x)
+    assert overlap(there.patches, engine.run(x).patches).mean() > 0.95
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")

@@ -1,4 +1,4 @@
-"""An explanation's maps agree with the network's own output, and its pictures can be drawn."""
+"""An explanation's maps agree with the network's own output, and lead back to pixels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from apvit.engines import EngineError
 from apvit.engines.torch_engine import TorchEngine
 from apvit.explain.explanation import SHOWN_CLASSES, explain
+from apvit.explain.tracing import photograph_corners
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +55,32 @@ def test_only_torch_explains(faces):
         next(explain(object(), faces))
 
 
-def test_pictures(engine, faces, tmp_path):
-    pytest.importorskip("matplotlib", reason="needs matplotlib (apvit[demo])")
-    from PIL import Image
+@pytest.mark.parametrize(("needed", "open_"), [(0.0, False), (1.0, True)])
+def test_an_unsure_face_is_left_open(engine, faces, needed, open_):
+    (one,) = explain(engine, faces[:1], min_probability=needed)
+    assert one.likeliest == max(one.probabilities, key=one.probabilities.__getitem__)
+    assert one.expression == (None if open_ else one.likeliest)
+    values = one.to_dict()
+    assert values["expression"] == one.expression
+    assert values["min_probability"] == needed
+    assert len(values["probabilities"]) == len(engine.card.labels.expressions)
 
-    from apvit.explain.figure import draw_explanation, draw_panel, survivors
 
-    explanations = list(explain(engine, faces))
-    stages = survivors(explanations[0])
-    counts = [int(mask.sum()) for _, mask in stages]
-    assert counts == sorted(set(counts), reverse=True)  # only what changed is shown
-    figure = draw_explanation(explanations[0], "a title")
-    assert len(figure.axes) == 2 + len(stages) + SHOWN_CLASSES + 1
-    for name, drawn in (("one", figure), ("panel", draw_panel(explanations, columns=2))):
-        drawn.savefig(tmp_path / f"{name}.png", dpi=60)
-        pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
-        assert pixels.std() > 20
+def test_maps_over_pixels(engine, faces):
+    corners = photograph_corners(12, (60, 80), None, None) * 0.5 + (10, 20)  # the face lies in part of the photograph
+    first, second = explain(engine, faces[:2], corners=[corners, corners])
+    on_face = first.on_face(first.patch_scores)
+    assert on_face.shape == (48, 48)
+    np.testing.assert_array_equal(on_face, np.kron(first.patch_scores, np.ones((4, 4), np.float32)))
+    on_photograph = second.on_photograph(second.kept, (60, 80, 3))
+    assert on_photograph.shape == (60, 80)
+    assert on_photograph.dtype == bool
+    assert not on_photograph[:20].any()
+    assert not on_photograph[50:].any()
+    assert not on_photograph[:, :10].any()
+    assert on_photograph.mean() == pytest.approx(second.kept.mean() / 4, abs=0.01)
+    np.testing.assert_allclose(np.array(first.to_dict()["corners"]), corners, atol=1e-3)
+    (alone,) = explain(engine, faces[:1])
+    assert alone.to_dict()["corners"] is None
+    with pytest.raises(ValueError, match=r"Recognizer\.explain"):
+        alone.on_photograph(alone.kept, (60, 80))

@@ -75,6 +75,44 @@ def test_without_dropping_it_is_the_product_of_matrices():
     torch.testing.assert_close(carry(matrices, blocks), expected)
 
 
+def test_what_a_dropped_token_gave_travels_on_with_the_others():
+    # Block 1: b takes 0.5 from a, then a is dropped. Block 2: class takes 0.4 from b, and so 0.4 * 0.5 of a.
+    first = torch.tensor([[[0.0, 0, 0], [0, 0, 0], [0, 0.5, 0]]])
+    second = torch.tensor([[[0.0, 0.4], [0, 0]]])
+    blocks = [
+        BlockAttention(torch.zeros(1, 1, 3, 3), torch.tensor([[1]])),
+        BlockAttention(torch.zeros(1, 1, 2, 2), None),
+    ]
+    torch.testing.assert_close(carry([first, second], blocks)[0, 0], torch.tensor([1.0, 0.2, 0.4]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), counts=st.lists(st.integers(1, 6), min_size=1, max_size=4))
+def test_dropping_is_attending_to_nothing_from_then_on(seed, counts):
+    """Against the formula on all tokens: zero rows and columns for dropped ones, whose rows then stay as they were."""
+    random = torch.Generator().manual_seed(seed)
+    batch, alive = 2, torch.arange(7).expand(2, -1)  # a class token and six others
+    whole = torch.eye(7).expand(batch, -1, -1)
+    mixing, blocks, frozen = [], [], []
+    for count in sorted(counts, reverse=True):
+        matrix = torch.rand(batch, alive.shape[1], alive.shape[1], generator=random)
+        kept = torch.rand(batch, alive.shape[1] - 1, generator=random).topk(count).indices.sort().values
+        mixing.append(matrix)
+        blocks.append(BlockAttention(matrix[:, None], kept))
+        padded = torch.zeros(batch, 7, 7)
+        for face in range(batch):
+            padded[face, alive[face][:, None], alive[face]] = matrix[face]
+        whole = whole + padded @ whole
+        left = torch.cat((alive[:, :1], alive[:, 1:].gather(1, kept)), dim=1)
+        for face in range(batch):
+            frozen += [(face, t, whole[face, t]) for t in set(alive[face].tolist()) - set(left[face].tolist())]
+        alive = left
+    for face in range(batch):
+        torch.testing.assert_close(carry(mixing, blocks)[face], whole[face, alive[face]])
+    for face, token, row in frozen:
+        assert torch.equal(whole[face, token], row)  # the relevance it had when it was dropped
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 10_000),

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import apvit
-from apvit.faces.alignment import AlignmentError
 from apvit.faces.pictures import PictureError
-from apvit.recognition import Face, Recognition, Recognizer
+from apvit.recognition import Face, FaceWarning, Profile, Recognizer
+from apvit.recognition.profile import STAGES
 from apvit.recognition.recognizer import RecognizerError
 
 
@@ -103,11 +105,11 @@ def test_every_kind_of_source(recognizer: Recognizer, photographs: dict[str, Pat
 def test_many_gives_what_one_by_one_gives_in_order(
     recognizer: Recognizer, weights: Path, photographs: dict[str, Path], crowd: np.ndarray
 ) -> None:
-    sources: list[Any] = [photographs["cat"], crowd, *photographs.values(), crowd, photographs["astronaut"]] * 2
+    sources: list[Any] = [photographs["cat"], crowd, *photographs.values(), crowd, photographs["astronaut"]]
     alone = [recognizer(source) for source in sources]
-    assert [len(faces) for faces in alone] == [0, 3, 1, 0, 1, 3, 1] * 2
-    for batch_size in (1, 2, 5, 32):
-        many = list(Recognizer(weights, device="cpu", batch_size=batch_size).many(sources))
+    assert [len(faces) for faces in alone] == [0, 3, 1, 0, 1, 3, 1]
+    for batch_size in (1, 5):
+        many = list(Recognizer(weights, device="cpu", batch_size=batch_size, workers=2).many(sources))
         assert [id(source) for source, _ in many] == [id(source) for source in sources]
         for (_, faces), expected in zip(many, alone, strict=True):
             assert isinstance(faces, list)
@@ -211,6 +213,7 @@ def test_yunet(weights: Path, photographs: dict[str, Path], shared: Path) -> Non
     [
         ({"batch_size": 0}, "batch_size must be a positive whole number, got 0"),
         ({"batch_size": 2.5}, "batch_size"),
+        ({"workers": 0}, "workers must be a positive whole number, got 0"),
         ({"max_faces": 0}, "max_faces"),
         ({"min_face": 0}, "min_face"),
         ({"min_face": float("nan")}, "min_face"),
@@ -257,37 +260,130 @@ def test_many_reads_no_further_than_it_must(recognizer: Recognizer, photographs:
     assert taken == 1
     for _ in range(9):
         next(results)
-    assert taken <= 15  # windows of 1, 2, 4, 8
+    assert taken <= 15 + 16 + 2 * recognizer.workers  # windows of 1, 2, 4, 8; the next one; what is begun
 
 
-def test_large_pictures_make_small_windows(
-    recognizer: Recognizer, photographs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("apvit.recognition.recognizer.WINDOW_PIXELS", 451 * 300 * 2)
-    windows: list[list[Recognition]] = list(recognizer._windows([photographs["cat"]] * 9))
-    assert [len(window) for window in windows] == [1, 2, 2, 2, 2]
+@pytest.fixture(scope="module")
+def small_sources(photographs: dict[str, Path]) -> list[Any]:
+    """Two portraits, a crowd of two, a cat, no picture, a truncated one, a missing one: fast to search."""
+    photo = Image.open(photographs["grace_hopper"]).convert("RGB")
+    portrait = photo.resize((160, 188))
+    pair = Image.new("RGB", (300, 150), "white")
+    for x in (0, 150):
+        pair.paste(photo.resize((128, 150)), (x, 0))
+    cat = Image.open(photographs["cat"]).resize((90, 60))
+    cut = photographs["grace_hopper"].read_bytes()[:9000]
+    return [portrait, portrait.rotate(5), pair, cat, b"no picture", cut, "missing.jpg"]
 
 
-def test_landmarks_that_make_no_face_are_that_pictures_error(
-    weights: Path, photographs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recognizer = Recognizer(weights, device="cpu")
-    assert recognizer._detector is not None
-    detect = recognizer._detector.detect
+@pytest.fixture(scope="module")
+def several(weights: Path) -> dict[int, Recognizer]:
+    """By its number of workers, a recognizer."""
+    return {n: Recognizer(weights, device="cpu", workers=n, batch_size=3, embeddings=True) for n in (1, 2, 3)}
 
-    def spoil(pictures: Any) -> Any:
-        found = detect(pictures)
-        for i, picture in enumerate(pictures):
-            if picture.shape[0] == 512:  # the astronaut
-                found[i] = [replace(d, landmarks=np.ones((5, 2), np.float32)) for d in found[i]]
+
+@settings(max_examples=8, deadline=None)
+@given(picks=st.lists(st.integers(0, 6), max_size=14))
+def test_workers_change_nothing(several: dict[int, Recognizer], small_sources: list[Any], picks: list[int]) -> None:
+    """Order, errors and every number: a picture is searched alone, and batches depend on the sources only."""
+    sources = [small_sources[i] for i in picks]
+    expected = list(several[1].recognitions(sources))
+    faces = {0: 1, 1: 1, 2: 2}
+    assert [len(found.faces) for found in expected] == [faces.get(i, 0) for i in picks]
+    for workers in (2, 3):
+        found = list(several[workers].recognitions(iter(sources)))
+        assert [one.source for one in found] == sources
+        for one, other in zip(expected, found, strict=True):
+            assert one.faces == other.faces
+            assert one.error_text == other.error_text
+            assert (one.width, one.height) == (other.width, other.height)
+
+
+def test_the_profile_says_where_the_time_went(several: dict[int, Recognizer], small_sources: list[Any]) -> None:
+    profile = Profile()
+    results = list(several[2].many(small_sources * 2, profile=profile))
+    assert len(results) == profile.pictures == 14
+    assert profile.faces == 8
+    assert profile.slowest == "detect"
+    assert set(profile.seconds) == set(STAGES)
+    assert all(seconds > 0 for seconds in profile.seconds.values())
+    assert sum(profile.seconds[name] for name in ("read", "detect", "align", "classify")) < 2 * profile.elapsed
+    assert 0 < profile.reached <= 1
+    assert profile.faces_per_second == pytest.approx(8 / profile.elapsed)
+    lines = str(profile).splitlines()
+    assert [line.split()[0] for line in lines[1:7]] == list(STAGES)
+    assert len({len(line) for line in lines[:7]}) == 1
+    assert lines[7].startswith("14 pictures, 8 faces in ")
+    assert lines[8].startswith("detect is the slowest stage and alone would allow ")
+
+
+def test_a_profile_of_nothing() -> None:
+    profile = Profile()
+    assert (profile.faces_per_second, profile.reached) == (0, 0)
+    assert str(profile).splitlines()[-1] == "0 pictures, 0 faces in 0.00 s: 0.0 faces/s, 0.0 pictures/s"
+
+
+class _Spoiled:
+    """The real detector, but the smallest face of every picture has its landmarks on one point."""
+
+    def __init__(self, detector: Any):
+        self.detector = detector
+
+    def detect(self, pictures: Any) -> Any:
+        found = self.detector.detect(pictures)
+        for faces in found:
+            faces.sort(key=lambda one: one.box[0] - one.box[2])
+            faces[-1:] = [replace(one, landmarks=np.ones((5, 2), np.float32)) for one in faces[-1:]]
         return found
 
-    monkeypatch.setattr(recognizer._detector, "detect", spoil)
-    names = ["grace_hopper", "astronaut", "grace_hopper"]
-    results = [faces for _, faces in recognizer.many(photographs[name] for name in names)]
-    assert [len(faces) if isinstance(faces, list) else type(faces) for faces in results] == [1, AlignmentError, 1]
-    with pytest.raises(AlignmentError):
-        recognizer(photographs["astronaut"])
+
+def test_a_face_that_cannot_be_aligned_is_left_out_alone(weights: Path, crowd: np.ndarray, tmp_path: Path) -> None:
+    recognizer = Recognizer(weights, device="cpu", workers=2)
+    whole = recognizer(crowd)
+    recognizer._detector = _Spoiled(recognizer._detector)
+    sentence = "1 of 3 faces was left out: the landmarks all lie on one point"
+    with pytest.warns(FaceWarning, match=f"^{sentence}"):
+        faces = recognizer(crowd)
+    close(faces, whole[:2])
+    with pytest.warns(FaceWarning, match=f"^{sentence}"):
+        assert [face for face, _ in recognizer.explain(crowd)] == faces
+    path = tmp_path / "crowd.png"
+    Image.fromarray(crowd).save(path)
+    with pytest.warns(FaceWarning, match=f"^{path}: {sentence}"):
+        ((_, again),) = recognizer.many([path])
+    assert again == faces
+    for found in recognizer.recognitions([crowd] * 2):
+        assert found.warning is not None
+        assert found.warning.startswith(sentence)
+        assert found.error is None
+        close(found.faces, faces)
+
+
+@pytest.mark.slow
+def test_memory_stays_flat(weights: Path, photographs: dict[str, Path], tmp_path: Path) -> None:
+    """Twelve times as many pictures take no more memory; their pixels together are 900 MB."""
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("needs Linux's figure of the largest resident set")
+    photo = Image.open(photographs["grace_hopper"]).convert("RGB").resize((900, 1060))
+    photo.save(tmp_path / "photo.jpg")
+    code = (
+        "import sys, time; from pathlib import Path; import apvit\n"
+        "r = apvit.Recognizer(sys.argv[1], device='cpu', min_face=200, workers=2)\n"
+        "n = 0\n"
+        "for source, faces in r.many([sys.argv[2]] * int(sys.argv[3])):\n"
+        "    n += len(faces)\n"
+        "    time.sleep(float(sys.argv[4]))\n"
+        "assert n == int(sys.argv[3]), n\n"
+        "print(next(l.split()[1] for l in Path('/proc/self/status').read_text().splitlines() if 'VmHWM' in l))\n"
+    )
+
+    def megabytes(count: int, pause: float) -> float:
+        command = [sys.executable, "-c", code, str(weights), str(tmp_path / "photo.jpg"), str(count), str(pause)]
+        return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout) / 1000
+
+    short, long, slow = megabytes(64, 0), megabytes(320, 0), megabytes(320, 0.02)
+    assert long < short + 60
+    assert slow < short + 60
 
 
 def test_importing_the_room_needs_no_torch() -> None:

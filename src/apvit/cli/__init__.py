@@ -20,6 +20,7 @@ from apvit.cli.export import export
 from apvit.cli.models import models
 from apvit.cli.recognize import recognize
 from apvit.cli.robustness import robustness
+from apvit.cli.serve import serve
 from apvit.cli.train import train
 from apvit.cli.tune import tune
 
@@ -46,6 +47,7 @@ app.command()(explain)
 app.command()(benchmark)
 app.command()(doctor)
 app.command()(tune)
+app.command()(serve)
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""

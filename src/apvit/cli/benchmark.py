@@ -39,6 +39,12 @@ def benchmark(
         float, typer.Option(min=0.01, max=600, metavar="S", help="Time for each engine, keep and batch.")
     ] = 2.0,
     device: Annotated[str, typer.Option(help="Where torch runs: auto, cpu or cuda; the others use the CPU.")] = "auto",
+    compile: Annotated[
+        bool, typer.Option("--compile", metavar="", help="Measure torch compiled too; compiling takes minutes.")
+    ] = False,
+    precision: Annotated[
+        str, typer.Option(metavar="P", help="Measure torch in this precision too: bf16, which is for GPUs.")
+    ] = "float32",
     json_file: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Also write all figures, and what they were made with."),
@@ -69,7 +75,13 @@ def benchmark(
     with tempfile.TemporaryDirectory(prefix="apvit-benchmark-") as folder:
         with messages.status("opening, and exporting where nothing is cached ..."):
             contenders, left_out = open_contenders(
-                weights, Path(folder), engines=engine or (), keeps=keeps, device=device
+                weights,
+                Path(folder),
+                engines=engine or (),
+                keeps=keeps,
+                device=device,
+                compile=compile,
+                precision=precision,
             )
         for name, reason in left_out.items():
             messages.print(f"left out: {name} ({reason})")
@@ -124,7 +136,7 @@ def _table(weights: str, contenders: Sequence[dict[str, Any]], timings: Sequence
         one, time, ratio = by_name[timing.name], timing.milliseconds, timing.ratio
         table.add_row(
             "" if timing.batch == before else str(timing.batch),
-            one["engine"],
+            f"{one['engine']} {one['variant']}".rstrip(),
             *([one["keep"] or "card's"] if keeps else []),
             _digits(time.median),
             f"{_digits(time.low)} to {_digits(time.high)}",

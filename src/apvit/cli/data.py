@@ -12,10 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 if TYPE_CHECKING:
     from apvit.data import Alignment, Prepared, Report
@@ -313,6 +309,9 @@ def _fractions(text: str | None) -> tuple[float, ...] | None:
 @contextmanager
 def _progress(description: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr, to be called with the number done and the total."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=None)
@@ -324,12 +323,19 @@ def _progress(description: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _show_warnings(warnings: list[str]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
     console = Console(stderr=True)
     for warning in warnings:
         console.print(f"[yellow]warning[/yellow]: {escape(warning)}", soft_wrap=True, highlight=False)
 
 
 def _show_prepared(prepared: Prepared, out: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     from apvit.data import LEFT_OUT_FILE, SPLITS
 
     console = Console()
@@ -360,6 +366,10 @@ def _faces(leak: dict[str, int] | None) -> str:
 
 
 def _show_report(report: Report, *, failed: bool) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     console = Console()
     title = f"[bold]{escape(report.dataset)}[/bold] in {escape(report.source)}: {escape(report.description)}"
     console.print(title, soft_wrap=True, highlight=False)

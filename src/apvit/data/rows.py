@@ -81,6 +81,7 @@ class SplitMetadata:
                 raise DataError(
                     f"the prepared split has format {version}, this apvit reads up to {FORMAT}: update apvit"
                 )
+            _check_kinds(value)
             names = value["vote_names"]
             # Older files lack the keys that are got rather than taken.
             attributes = value.get("attribute_names")
@@ -100,8 +101,30 @@ class SplitMetadata:
             )
         except DataError:
             raise
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise DataError(f"the split's metadata is damaged ({error!r}): prepare the dataset again") from error
+
+
+_KINDS: dict[str, type] = {"dataset": str, "split": str, "counts": dict, "inputs": dict, "leaks": dict}
+_OPTIONAL_KINDS: dict[str, type] = {
+    **dict.fromkeys(("protocol", "vote_source", "alignment"), str),
+    **dict.fromkeys(("vote_names", "attribute_names"), list),
+    "alignment_template": dict,
+}
+
+
+def _check_kinds(value: dict[str, Any]) -> None:
+    """Raise TypeError where the metadata's JSON object lacks a value, or has one of another kind.
+
+    Whoever uses the metadata relies on it, and would otherwise stumble far from the file that is wrong.
+    """
+    kinds = [(name, value.get(name), kind) for name, kind in (_KINDS | _OPTIONAL_KINDS).items()]
+    kinds.append(("name of labels", value["labels"]["name"], str))
+    for name in ("vote_names", "attribute_names"):
+        kinds += [(f"entry of {name}", entry, str) for entry in value.get(name) or ()]
+    for name, found, kind in kinds:
+        if not isinstance(found, kind) and not (found is None and name in _OPTIONAL_KINDS):
+            raise TypeError(f"{name} is {found!r:.50} instead of a {kind.__name__}")
 
 
 @dataclass(frozen=True)

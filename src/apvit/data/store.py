@@ -135,7 +135,9 @@ def write_split(path: str | Path, faces: Iterable[FaceRow], metadata: SplitMetad
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             # Nearly all values differ, so dictionaries would only cost.
-            with pq.ParquetWriter(temporary, schema, use_dictionary=False, compression="zstd") as writer:
+            with pq.ParquetWriter(
+                temporary, schema, use_dictionary=False, compression="zstd", write_page_checksum=True
+            ) as writer:
                 for rows in _row_groups(_checked(faces, metadata)):
                     writer.write_table(_table(rows, schema))
             os.replace(temporary, path)
@@ -175,7 +177,7 @@ def read_split(path: str | Path) -> Split:
     if not path.is_file():
         raise DataError(f"{path} is not a file: give a Parquet file written by `apvit data prepare`")
     try:
-        table = pq.ParquetFile(path).read()
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file ({str(error).splitlines()[0]})") from error
     stored = (table.schema.metadata or {}).get(METADATA_KEY)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .dial import Keep
 
-VERSION = 1
+VERSION = 2
 """Part of a cached export's name; it rises when exports of the same weights change."""
 
 

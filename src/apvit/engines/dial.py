@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apvit.weights import Card, WeightsError
+from apvit.weights import Card
 
 from .engine import EngineError
 
 if TYPE_CHECKING:
     import torch
 
-    from apvit.nn import HybridModel
+    from apvit.nn import HybridConfig, HybridModel
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,17 @@ class Keep:
             changed["token_keep"] = list(self.tokens)
         return replace(card, parameters={**card.parameters, **changed}, metrics=())
 
+    def config(self, card: Card, ref: str | Path) -> HybridConfig:
+        """The hyper-parameters of the weights `ref` with this setting; EngineError where it does not fit them."""
+        from apvit.nn import read_config
+
+        try:
+            return read_config(self.card(card).parameters)
+        except EngineError:
+            raise
+        except ValueError as error:
+            raise EngineError(f"keep {self} does not fit {ref}: {error}") from None
+
 
 def load_with_keep(ref: str | Path, keep: Keep | None, device: torch.device | str = "cpu") -> tuple[HybridModel, Card]:
     """`load_weights`, with what pooling keeps changed: the same tensors in a model of the changed card.
@@ -72,11 +83,9 @@ def load_with_keep(ref: str | Path, keep: Keep | None, device: torch.device | st
     model, card = load_weights(ref, device=device)
     if keep is None:
         return model, card
+    keep.config(card, ref)
     card = keep.card(card)
-    try:
-        return assemble(card.parameters, model.state_dict()).to(device), card
-    except WeightsError as error:
-        raise EngineError(f"keep {keep} does not fit {ref}: {error}") from None
+    return assemble(card.parameters, model.state_dict()).to(device), card
 
 
 def _number(text: str) -> int | float:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from apvit.weights import Card
 
+PRECISIONS = ("float32", "bf16")
+"""What torch can compute in. Exported files are float32, or int8 where they were exported so."""
+
 
 class EngineError(ValueError):
     """An engine or device is not there, or an input does not fit the network."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,10 @@ from apvit.nn import HybridModel
 from apvit.weights import Card, Preprocessing
 
 from .dial import Keep, load_with_keep
-from .engine import Engine, EngineError
-from .exported import CARD_KEY, INPUT, SUFFIX, is_installed, open_exported, output_names
-from .torch_engine import TorchEngine
+from .engine import Engine, EngineError, Output
+from .exported import CARD_KEY, EXPORTED_ENGINES, INPUT, SUFFIX, is_installed, open_exported, output_names
+from .folding import fold
+from .torch_engine import as_output
 
 PIXELS = "pixels"
 """The input of a graph with the preprocessing inside: uint8 [B, S, S, 3], RGB, aligned and sized as the card says."""
@@ -48,7 +49,8 @@ def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False, keep
     """Write the weights `ref` as an ONNX file at `path` (.onnx), with the card inside and a dynamic batch.
 
     The graph takes `faces` [B, C, S, S] float32, normalised; with `pixels` it holds the preprocessing too and takes
-    `pixels` uint8 [B, S, S, 3], RGB. keep: what pooling keeps instead of what the card says.
+    `pixels` uint8 [B, S, S, 3], RGB. keep: what pooling keeps instead of what the card says. The network is folded as
+    in `TorchEngine`, so that every engine has the same savings.
     Outputs are those of `Output` in its order, the tokens as tokens_0, tokens_1, ... The file appears complete or not
     at all. Raises EngineError where the extra is not installed, the name does not end in .onnx, or the file cannot be
     written; WeightsError and CardError for weights that cannot be used.
@@ -61,7 +63,7 @@ def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False, keep
     if path.suffix != SUFFIX:
         raise EngineError(f"an exported file's name ends in {SUFFIX}, not as {path.name!r} does")
     model, card = load_with_keep(ref, keep)
-    graph = _Graph(model, card, pixels=pixels).eval()
+    graph = _Graph(fold(model), card, pixels=pixels).eval()
     size = card.preprocessing.size
     shape = (2, size, size, 3) if pixels else (2, card.preprocessing.channels, size, size)
     example = torch.zeros(shape, dtype=torch.uint8 if pixels else torch.float32)
@@ -93,21 +95,37 @@ def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False, keep
 def prove(ref: str | Path, path: str | Path, faces: NDArray[np.uint8], *, keep: Keep | None = None) -> list[Parity]:
     """Compare the exported file at `path` with the weights `ref` on torch, on every engine that is installed.
 
+    torch runs the network as it was trained, not as engines fold it, so that folding is proved too.
     faces: uint8 [N, S, S, 3] or [N, S, S], aligned as the card says; real ones, since what pooling keeps of noise says
     nothing. Raises EngineError where no engine is installed.
     """
-    truth = TorchEngine(ref, device="cpu", keep=keep)
-    names = [name for name in ("onnx", "openvino") if is_installed(name)]
+    model, card = load_with_keep(ref, keep)
+    truth = []
+    for x in batches(card, faces):
+        with torch.inference_mode():
+            logits, trace = model(torch.from_numpy(x), return_trace=True)
+        truth.append(as_output(logits, trace, card.temperature))
+    return [_compare(truth, open_exported(path, name), name, faces) for name in installed_engines()]
+
+
+def installed_engines() -> list[str]:
+    """The engines of exported files that are installed; EngineError where there is none."""
+    names = [name for name in EXPORTED_ENGINES if is_installed(name)]
     if not names:
         raise EngineError("there is no engine to run the exported file: pip install 'apvit[onnx]'")
-    return [_compare(truth, open_exported(path, name), name, faces) for name in names]
+    return names
 
 
-def _compare(truth: Engine, other: Engine, name: str, faces: NDArray[np.uint8], batch: int = 32) -> Parity:
+def batches(card: Card, faces: NDArray[np.uint8], size: int = 32) -> Iterator[NDArray[np.float32]]:
+    """Aligned faces [N, S, S, 3] or [N, S, S] as network input, `size` at a time."""
+    for start in range(0, len(faces), size):
+        yield card.preprocessing.normalise(faces[start : start + size])
+
+
+def _compare(truth: Sequence[Output], other: Engine, name: str, faces: NDArray[np.uint8]) -> Parity:
     differences, patches, tokens = [], [], []
-    for start in range(0, len(faces), batch):
-        x = truth.card.preprocessing.normalise(faces[start : start + batch])
-        a, b = truth.run(x), other.run(x)
+    for a, x in zip(truth, batches(other.card, faces), strict=True):
+        b = other.run(x)
         differences.append(np.abs(a.probabilities - b.probabilities).max(1))
         patches.append((a.patches == b.patches).all(1))
         tokens.append((a.tokens[-1] == b.tokens[-1]).all(1))

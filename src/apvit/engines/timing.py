@@ -84,16 +84,20 @@ class Contender:
     keep: Keep | None
     source: str
     runs: Engine
+    variant: str = ""
+    """How the engine computes, where it is not as by default: "compiled", "bf16"."""
 
     @property
     def name(self) -> str:
-        """The engine, with the keep where it is not the card's."""
-        return self.engine if self.keep is None else f"{self.engine} keep {self.keep}"
+        """The engine, with its variant, and the keep where it is not the card's."""
+        engine = f"{self.engine} {self.variant}".rstrip()
+        return engine if self.keep is None else f"{engine} keep {self.keep}"
 
     def to_dict(self) -> dict[str, str | None]:
         """As JSON values."""
         keep = None if self.keep is None else str(self.keep)
-        return {"name": self.name, "engine": self.engine, "keep": keep, "source": self.source}
+        rest = {"keep": keep, "source": self.source, "variant": self.variant}
+        return {"name": self.name, "engine": self.engine, **rest}
 
 
 def open_contenders(
@@ -103,12 +107,15 @@ def open_contenders(
     engines: Sequence[str] = (),
     keeps: Sequence[Keep] = (),
     device: str = "auto",
+    compile: bool = False,
+    precision: str = "float32",
 ) -> tuple[list[Contender], dict[str, str]]:
     """The weights `ref` on each of `engines`, and by name the reasons why others were left out.
 
     engines: by default every engine that can run `ref` here; a name given must be able to. keeps: other settings of
     the dial, measured beside the card's own. folder: where exports that are not in the cache are made, if
-    apvit[export] is installed; it must stay as long as the contenders. device: torch's.
+    apvit[export] is installed; it must stay as long as the contenders. device: torch's. compile, precision: measure
+    torch so too, beside torch as it is by default.
     Raises EngineError for an unknown engine, one that cannot run `ref`, and where none can; otherwise as
     `create_engine` does.
     """
@@ -117,6 +124,8 @@ def open_contenders(
             raise EngineError(f"unknown engine {name!r}; known are {', '.join(ENGINES)}")
     path = find_weights(ref)
     settings = (None, *keeps)
+    if (compile or precision != "float32") and (path.suffix == SUFFIX or (engines and "torch" not in engines)):
+        raise EngineError("compile and precision are options of torch, which is not among the engines measured")
     names, left_out = [], {}
     for name in dict.fromkeys(engines or ENGINES):
         reason = _obstacle(name, path, settings)
@@ -128,6 +137,7 @@ def open_contenders(
             left_out[name] = reason
     if not names:
         raise EngineError(f"no engine here can run {ref}: {'; '.join(f'{n}: {why}' for n, why in left_out.items())}")
+    variant = ("compiled " if compile else "") + ("" if precision == "float32" else precision)
     found = []
     for number, keep in enumerate(settings):
         export: tuple[Path, str] | None = None
@@ -136,6 +146,9 @@ def open_contenders(
                 where = device if name == "torch" else "cpu"
                 source = "exported file" if path.suffix == SUFFIX else "weight file"
                 found.append(Contender(name, keep, source, create_engine(path, name, where, keep=keep)))
+                if name == "torch" and variant:
+                    runs = create_engine(path, name, where, keep=keep, compile=compile, precision=precision)
+                    found.append(Contender(name, keep, source, runs, variant.strip()))
                 continue
             export = export or _export(path, keep, folder / f"{number}{SUFFIX}")
             found.append(Contender(name, keep, export[1], open_exported(export[0], name)))
@@ -166,7 +179,8 @@ def measure(
     if peak:
         calls["gemm"] = _gemm()
     taken = take_turns(calls, seconds, clock=clock)
-    macs = {one.name: executed_macs(one.runs.card) for one in contenders}
+    counted = find_spec("torch") is not None
+    macs = {one.name: executed_macs(one.runs.card) if counted else None for one in contenders}
     return summarise(taken, batch, macs)
 
 
@@ -239,13 +253,19 @@ def take_turns(
     return taken
 
 
-def executed_macs(card: Card) -> int | None:
-    """Multiply-accumulates that an engine executes for one face; None where torch is not installed."""
-    if find_spec("torch") is None:
-        return None
+def executed_macs(card: Card) -> int:
+    """Multiply-accumulates that an engine executes for one face. Needs torch, whose network is counted.
+
+    Engines run the folded network (`apvit.engines.folding`), which executes a little less than the model does.
+    """
     from apvit.nn import count_macs, read_config
 
-    return count_macs(read_config(card.parameters), executed=True).total
+    config = read_config(card.parameters)
+    tokens = 1 + [config.patch_count, *config.token_counts][-2]  # that enter the last block
+    # The model's last block makes every token's key and value; folded, it takes one query and one sum per head through
+    # those weights, and meets the tokens at full width in every head instead of a head's share.
+    saved = 2 * (tokens - 1) * config.dim**2 - 2 * tokens * config.dim * (config.num_heads - 1)
+    return count_macs(config, executed=True).total - saved
 
 
 def describe_machine() -> dict[str, Any]:

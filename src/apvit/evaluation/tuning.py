@@ -7,9 +7,9 @@ flatters itself, a figure on faces that had no part in the choice does not.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from apvit.data import Split, SplitMetadata
 from apvit.engines import ENGINES, Engine, EngineError, Keep, create_engine
+from apvit.engines.timing import executed_macs, take_turns
 from apvit.weights import Card
 
 from .errors import EvaluationError
@@ -30,8 +31,8 @@ RATES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, None)
 """Patches kept in the search, beside the card's own; None is all."""
 TAILS = (0.9, 0.8)
 """Rates of the geometric schedules, which drop tokens in each block of the last half."""
-ROUNDS = 21
-"""Timed runs of each setting."""
+SECONDS = 0.3
+"""Time for timing each setting, in turns."""
 STEADY = 0.2
 """The middle half of the card's own times spreads at most so far about the median on a machine that is not busy."""
 
@@ -87,7 +88,7 @@ def candidate_settings(card: Card) -> list[Setting]:
 
     Token schedules: the card's own, none, and those of `TAILS`. Raises EngineError for weights without pooling.
     """
-    from apvit.nn import count_macs, read_config
+    from apvit.nn import read_config
 
     depth, own_patches = int(card.parameters["depth"]), card.parameters.get("patch_keep")
     own = card.parameters.get("token_keep")
@@ -97,12 +98,13 @@ def candidate_settings(card: Card) -> list[Setting]:
     keeps = [Keep(patches, tokens) for patches in (own_patches, *RATES) for tokens in schedules]
     found: dict[tuple[int, ...], Setting] = {}
     for keep in keeps:
-        config = read_config(keep.card(card).parameters)
+        kept = keep.card(card)
+        config = read_config(kept.parameters)
         counts = config.token_counts
         # What the last block drops is never read, so that settings which differ only there compute the same.
         found.setdefault(
             (config.patch_count, *counts[:-1]),
-            Setting(keep, config.patch_count, counts, count_macs(config, executed=True).total),
+            Setting(keep, config.patch_count, counts, executed_macs(kept)),
         )
     return list(found.values())
 
@@ -132,32 +134,15 @@ def _open_on_torch(ref: str, settings: Sequence[Setting], device: str) -> list[E
     """All with the tensors of the first: thirty copies of a large network would not fit into memory."""
     from apvit.engines.torch_engine import TorchEngine
 
-    engines: list[Engine] = []
-    tensors = None
-    for setting in settings:
-        opened = TorchEngine(ref, device=device, keep=setting.keep)
-        tensors = opened.model.state_dict() if tensors is None else tensors
-        opened.model.load_state_dict(tensors, assign=True)
-        engines.append(opened)
-    return engines
+    first = TorchEngine(ref, device=device, keep=settings[0].keep)
+    return [first, *(first.with_keep(setting.keep) for setting in settings[1:])]
 
 
-def time_engines(engines: Sequence[Engine], x: npt.NDArray[np.float32]) -> Floats:
-    """Milliseconds per face [ROUNDS, engines], warmed up; each round runs all, in another order.
-
-    What disturbs the machine for a while then disturbs all engines alike.
-    """
-    random = np.random.default_rng(0)
-    ms = np.zeros((ROUNDS, len(engines)))
-    for _ in range(2):
-        for engine in engines:
-            engine.run(x)
-    for taken in ms:
-        for i in random.permutation(len(engines)):
-            start = time.perf_counter()
-            engines[i].run(x)
-            taken[i] = (time.perf_counter() - start) * 1000 / len(x)
-    return ms
+def time_engines(engines: Sequence[Engine], x: npt.NDArray[np.float32], seconds: float = SECONDS) -> Floats:
+    """Milliseconds per face [rounds, engines], of `apvit.engines.timing.take_turns` with `seconds` for each engine."""
+    calls = {str(number): partial(engine.run, x) for number, engine in enumerate(engines)}
+    taken = take_turns(calls, seconds)
+    return np.stack([taken[name] for name in calls], 1) * 1000 / len(x)
 
 
 def pareto_front(costs: npt.ArrayLike, gains: npt.ArrayLike) -> npt.NDArray[np.bool_]:

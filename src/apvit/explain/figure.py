@@ -1,173 +1,186 @@
-"""The picture of an explanation: the face, what pooling kept of it, and what spoke for the likeliest expressions."""
+"""Pictures of explanations: one face with everything known about it, and a gallery of many by expression."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .drawing import (
+    FAINT,
+    INK,
+    SHOWN,
+    SMALL,
+    TITLE,
+    Picture,
+    enlarged,
+    new_figure,
+    show_kept,
+    show_map,
+    show_picture,
+    show_probabilities,
+)
 from .explanation import Explanation
+from .tracing import Corners
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHOWN = 384
-"""Pixels that a face is enlarged to, so that maps have smooth edges over it."""
-DPI = 110
-SEQUENTIAL = "cividis"
-"""Evenly rising in lightness, the same to colour-blind eyes."""
-INK, FAINT, BAR, WINNER = "#1f2328", "#6e7781", "#9aa4af", "#0072b2"
+TILE = 1.75
+"""Inches of a tile in the picture of one face."""
+SMALL_TILE = 1.25
+"""Inches of a tile in a gallery."""
+AROUND = 0.3
+"""What is shown of the photograph around the aligned square, as a share of its side."""
+OPEN = "left open"
+KEY = (
+    "Dark patches were dropped, the line runs around the kept ones. In maps yellow is much, blue little, bare grey "
+    "none; the maps of relevance share one scale."
+)
 
 
-def draw_explanation(explanation: Explanation, title: str | None = None) -> Figure:
-    """One face in a row: aligned face, APP's scores, survivors after each block, relevance, probabilities."""
-    from matplotlib.figure import Figure
+def draw_explanation(
+    explanation: Explanation, title: str | None = None, *, photograph: npt.NDArray[np.uint8] | None = None
+) -> Figure:
+    """One face: aligned, APP's scores, survivors after each block; attention, relevance, probabilities.
 
+    With the photograph [H, W, 3] that the face was found in, also the survivors at their place in it. Of an expression
+    that is left open the picture says so.
+    """
     stages = survivors(explanation)
-    width = 2 + len(stages) + len(explanation.relevance)
-    figure = Figure(figsize=(2.0 * width + 2.6, 2.75), layout="constrained", facecolor="white")
-    grid = figure.add_gridspec(1, width + 1, width_ratios=[1.0] * width + [1.25])
-    axes = [figure.add_subplot(grid[0, i]) for i in range(width + 1)]
+    columns = max(2 + len(stages), 5)
+    placed = None if photograph is None or explanation.corners is None else _around(photograph, explanation.corners)
+    ratios = [1.0] * columns if placed is None else [2.1, *[1.0] * columns]
+    figure = new_figure(TILE * sum(ratios) + 0.3, 2 * TILE + 1.5)
+    grid = figure.add_gridspec(2, len(ratios), width_ratios=ratios)
     if title is not None:
-        figure.suptitle(title, fontsize=11, color=INK, x=0.008, ha="left")
-    face = _enlarged(explanation.face)
-    show_face(axes[0], face, "aligned face")
-    kept, patches = int(explanation.kept.sum()), explanation.kept.size
-    show_map(axes[1], face, explanation.patch_scores, "patch scores (APP)", strength=0.75)
-    for place, (name, mask) in zip(axes[2:], stages, strict=False):
+        figure.suptitle(title, fontsize=13, color=INK, x=0.008, ha="left")
+    figure.supxlabel(KEY, fontsize=SMALL, color=FAINT, x=0.008, ha="left")
+    if placed is not None:
+        picture, corners = placed
+        last = explanation.alive[-1]
+        show_kept(figure.add_subplot(grid[:, 0]), picture, last, "in the photograph: what is left", corners=corners)
+    first = len(ratios) - columns
+    above = [figure.add_subplot(grid[0, first + i]) for i in range(2 + len(stages))]
+    below = [figure.add_subplot(grid[1, first + i]) for i in range(3)]
+    face, patches = enlarged(explanation.face), explanation.kept.size
+    show_picture(above[0], face, "aligned face\nas the network sees it")
+    scores = explanation.patch_scores
+    show_map(above[1], face, scores, "score of each patch\n(APP)", low=float(scores.min()), high=float(scores.max()))
+    for place, (name, mask) in zip(above[2:], stages, strict=True):
         show_kept(place, face, mask, f"{name}\n{int(mask.sum())} of {patches} patches")
-    axes[1].set_title(f"patch scores (APP)\nbest {kept} kept", fontsize=8.5, color=INK)
+    attention = explanation.attention.mean(0)
+    show_map(below[0], face, attention, "class token's attention\n(all blocks)", low=0.0, high=float(attention.max()))
     largest = max(float(values.max()) for values in explanation.relevance.values())
-    for place, (name, values) in zip(axes[2 + len(stages) :], explanation.relevance.items(), strict=False):
-        show_map(place, face, values, f"spoke for\n{name}", top=largest)
-    draw_probabilities(axes[-1], explanation.probabilities)
+    for place, (name, values) in zip(below[1:], explanation.relevance.items(), strict=False):
+        show_map(place, face, values, f"relevance:\nspoke for {name}", low=0.0, high=largest)
+    bars = figure.add_subplot(grid[1, first + 3 :])
+    show_probabilities(bars, explanation.probabilities, explanation.expression, explanation.min_probability)
+    if explanation.expression is None:
+        bars.set_title(f"probabilities: expression {OPEN}", fontsize=TITLE, color=INK)
     return figure
 
 
-def draw_panel(explanations: Sequence[Explanation], columns: int = 4) -> Figure:
-    """A gallery: for each face the crop, what survived to the last block, and the relevance of its expression."""
-    from matplotlib.figure import Figure
+class Gallery:
+    """Collects the clearest faces of each expression, as the paper's qualitative figures show them.
 
-    columns = min(columns, len(explanations))
-    rows = -(-len(explanations) // columns)
-    figure = Figure(figsize=(3.6 * columns, 1.55 * rows), layout="constrained", facecolor="white")
-    axes = figure.subplots(rows, 3 * columns, squeeze=False)
-    for place in axes.flat:
-        place.set_axis_off()
-    for i, explanation in enumerate(explanations):
-        row, column = divmod(i, columns)
-        face = _enlarged(explanation.face)
-        left, middle, right = axes[row, 3 * column : 3 * column + 3]
-        show_face(left, face, "")
-        probability = explanation.probabilities[explanation.expression]
-        middle.set_title(f"{explanation.expression} {probability:.2f}", fontsize=9, color=INK)
-        show_kept(middle, face, explanation.alive[-1], middle.get_title())
-        show_map(right, face, explanation.relevance[explanation.expression], "")
-    return figure
+    order: the expressions, in the order of the rows; most: faces of each that are kept, the most probable ones.
+    """
 
+    def __init__(self, order: Sequence[str], most: int = 6):
+        self.most = most
+        self._faces: dict[str, list[Explanation]] = {name: [] for name in (*order, OPEN)}
+        self._seen = dict.fromkeys(self._faces, 0)
 
-def as_picture(figure: Figure) -> Image.Image:
-    """The figure as pixels, RGB."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    buffer.seek(0)
-    return Image.open(buffer).convert("RGB")
+    def add(self, explanation: Explanation) -> None:
+        """Take one face; the least probable of its expression goes where there are more than `most`."""
+        name = explanation.expression or OPEN
+        self._seen[name] += 1
+        faces = self._faces[name]
+        faces.append(explanation)
+        faces.sort(key=lambda one: -one.probabilities[one.likeliest])
+        del faces[self.most :]
+
+    def __len__(self) -> int:
+        return sum(len(faces) for faces in self._faces.values())
+
+    def draw(self, columns: int = 3) -> Figure:
+        """A band for each expression that occurs; of every face the crop, what is left of it, and what spoke for it.
+
+        Raises ValueError where there is no face.
+        """
+        if not len(self):
+            raise ValueError("a gallery needs at least one face")
+        shown = {name: faces for name, faces in self._faces.items() if faces}
+        columns = min(columns, max(len(faces) for faces in shown.values()))
+        rows = [
+            (name if start == 0 else None, faces[start : start + columns])
+            for name, faces in shown.items()
+            for start in range(0, len(faces), columns)
+        ]
+        # A label, and then for each face three tiles and a gap; above all a line of headings.
+        ratios = [0.95, *[1.0, 1.0, 1.0, 0.12] * columns]
+        figure = new_figure(SMALL_TILE * sum(ratios), SMALL_TILE * 1.06 * len(rows) + 0.75)
+        heights = [0.12, *[1.0] * len(rows)]
+        grid = figure.add_gridspec(1 + len(rows), len(ratios), width_ratios=ratios, height_ratios=heights)
+        for i in range(columns):
+            for k, heading in enumerate(("aligned face", "what is left", "what spoke for it")):
+                place = figure.add_subplot(grid[0, 1 + 4 * i + k])
+                place.set_axis_off()
+                place.text(0.5, 0, heading, fontsize=TITLE, color=INK, ha="center", va="bottom")
+        for row, (name, faces) in enumerate(rows, 1):
+            if name is not None:
+                label = figure.add_subplot(grid[row, 0])
+                label.set_axis_off()
+                count = f"{self._seen[name]} face{'' if self._seen[name] == 1 else 's'}"
+                if self._seen[name] > self.most:
+                    count = f"{self.most} of {self._seen[name]} faces"
+                label.text(0, 0.5, name, fontsize=11, weight="bold", color=INK, va="bottom")
+                label.text(0, 0.42, count, fontsize=SMALL, color=FAINT, va="top")
+            for i, explanation in enumerate(faces):
+                _show_in_gallery([figure.add_subplot(grid[row, 1 + 4 * i + k]) for k in range(3)], explanation)
+        figure.supxlabel(KEY.partition(";")[0] + ".", fontsize=SMALL, color=FAINT, x=0.008, ha="left")
+        return figure
 
 
 def survivors(explanation: Explanation) -> list[tuple[str, npt.NDArray[np.bool_]]]:
     """What to show of pooling: after APP, and after each block that dropped something."""
-    stages, before = [("after APP", explanation.kept)], int(explanation.kept.sum())
+    first = "all patches kept" if explanation.kept.all() else "kept by APP"
+    stages, before = [(first, explanation.kept)], int(explanation.kept.sum())
     for block, mask in enumerate(explanation.alive, 1):
         if int(mask.sum()) < before:
-            stages.append((f"after block {block}", mask))
+            stages.append((f"after block {block} (ATP)", mask))
             before = int(mask.sum())
     return stages
 
 
-def show_face(axes: Axes, face: npt.NDArray[np.float64], title: str) -> None:
-    """The face alone."""
-    axes.imshow(face, interpolation="bilinear")
-    _frame(axes, title)
+def _show_in_gallery(tiles: Sequence[Axes], explanation: Explanation) -> None:
+    """The crop with its probability, what is left of it, and the relevance on a scale of its own."""
+    face, likeliest = enlarged(explanation.face), explanation.likeliest
+    values = explanation.relevance[likeliest]
+    show_picture(tiles[0], face)
+    show_kept(tiles[1], face, explanation.alive[-1])
+    show_map(tiles[2], face, values, low=0.0, high=float(values.max()))
+    said = f"{explanation.probabilities[likeliest]:.2f}"
+    if explanation.expression is None:
+        said = f"{likeliest} {said}"
+    box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.5}
+    tiles[0].text(10, SHOWN - 12, said, fontsize=SMALL, color="white", va="bottom", bbox=box)
 
 
-def show_map(
-    axes: Axes,
-    face: npt.NDArray[np.float64],
-    values: npt.NDArray[np.float32],
-    title: str,
-    *,
-    top: float | None = None,
-    strength: float = 0.85,
-) -> None:
-    """A map [grid, grid] over the greyed face: the more, the lighter and the more opaque."""
-    from matplotlib import colormaps
-
-    low = float(values.min()) if top is None else 0.0
-    high = float(values.max()) if top is None else top
-    share = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
-    smooth = np.asarray(
-        Image.fromarray(share.astype(np.float32)).resize((SHOWN, SHOWN), Image.Resampling.BICUBIC)
-    ).clip(0, 1)
-    grey = np.repeat(face.mean(-1, keepdims=True), 3, axis=-1) * 0.8
-    colour = colormaps[SEQUENTIAL](smooth)[..., :3]
-    opacity = (strength * smooth)[..., None]
-    axes.imshow(grey * (1 - opacity) + colour * opacity)
-    _frame(axes, title)
-
-
-def show_kept(axes: Axes, face: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_], title: str) -> None:
-    """The face with what was dropped darkened, and a line around what was kept."""
-    grid = len(mask)
-    large = np.kron(mask, np.ones((SHOWN // grid, SHOWN // grid), bool))
-    shown = np.where(_fit(large)[..., None], face, face * 0.18)
-    axes.imshow(shown)
-    steps = np.linspace(-0.5, SHOWN - 0.5, grid + 1)
-    padded = np.pad(mask, 1)
-    segments = []
-    for row, column in zip(*np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1]), strict=True):
-        segments.append(((steps[column], steps[row]), (steps[column + 1], steps[row])))
-    for row, column in zip(*np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1]), strict=True):
-        segments.append(((steps[column], steps[row]), (steps[column], steps[row + 1])))
-    from matplotlib.collections import LineCollection
-
-    axes.add_collection(LineCollection(segments, colors="#f0e442", linewidths=0.9))
-    _frame(axes, title)
-
-
-def draw_probabilities(axes: Axes, probabilities: dict[str, float]) -> None:
-    """Bars of all expressions, the likeliest first."""
-    items = sorted(probabilities.items(), key=lambda item: item[1])
-    names, values = [name for name, _ in items], [value for _, value in items]
-    colours = [BAR] * (len(items) - 1) + [WINNER]
-    axes.barh(names, values, color=colours, height=0.62)
-    for y, value in enumerate(values):
-        axes.text(value + 0.02, y, f"{value:.2f}", va="center", fontsize=7.5, color=INK)
-    axes.set_xlim(0, 1.18)
-    axes.set_xticks([])
-    axes.tick_params(axis="y", length=0, labelsize=8, labelcolor=INK)
-    axes.spines[:].set_visible(False)
-    axes.set_title("probabilities", fontsize=8.5, color=INK)
-
-
-def _frame(axes: Axes, title: str) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    axes.set_title(title, fontsize=8.5, color=INK)
-
-
-def _enlarged(face: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """[SHOWN, SHOWN, 3] in 0..1."""
-    image = Image.fromarray(face).convert("RGB").resize((SHOWN, SHOWN), Image.Resampling.BICUBIC)
-    return np.asarray(image, dtype=np.float64) / 255
-
-
-def _fit(mask: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """A mask whose side is not quite SHOWN, because the grid does not divide it, stretched to it."""
-    image = Image.fromarray(mask).resize((SHOWN, SHOWN), Image.Resampling.NEAREST)
-    return np.asarray(image)
+def _around(photograph: npt.NDArray[np.uint8], corners: Corners) -> tuple[Picture, Corners]:
+    """The part of the photograph around the face, its longer side about 2 * SHOWN pixels, and the corners in it."""
+    height, width = photograph.shape[:2]
+    low, high = corners.min((0, 1)), corners.max((0, 1))
+    margin = AROUND * (high - low).max()
+    left, top = np.clip(np.floor(low - margin), 0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(high + margin), (left + 1, top + 1), (width, height)).astype(int)
+    part = Image.fromarray(photograph[top:bottom, left:right])
+    scale = 2 * SHOWN / max(part.size)
+    size = (max(1, round(part.width * scale)), max(1, round(part.height * scale)))
+    picture = np.asarray(part.resize(size, Image.Resampling.BICUBIC), dtype=np.float64) / 255
+    return picture, (corners - (left, top)) * (size[0] / part.width, size[1] / part.height)

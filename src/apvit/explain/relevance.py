@@ -1,16 +1,20 @@
 """How much each patch spoke for an expression: relevance carried through attention and through token dropping.
 
-Relevance is a matrix R [T, N]: how much each of N patches has gone into each of the T tokens that are alive. It starts
-as the identity, every block mixes its rows, and where the block drops tokens their rows go. The columns stay: what a
-dropped token had given to others before it went (to the class token above all) keeps counting, and nothing that happens
-afterwards adds to it. The class token's row at the end is the answer. A patch that APP dropped never was a token; its
-relevance is zero.
+Relevance is a matrix R [T, N]: how much each of the N patches has gone into each of the T tokens that are alive. It
+starts as the identity, and every block mixes its rows. The class token's row at the end is the answer.
 
 - `rollout` (Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020): R <- (A + I) / 2 R with A the
   mean over heads. Rows of R, with the class token's own share, sum to one before and after dropping.
 - `class_relevance` (Chefer, Gur and Wolf, "Generic Attention-model Explainability for Interpreting Bi-Modal and
   Encoder-Decoder Transformers", ICCV 2021, equations 5 and 6): R <- R + A' R with A' the mean over heads of the
   positive part of gradient(logit of the class, attention) * attention.
+
+Dropping: a token that ATP drops keeps the relevance it had when it was dropped. In the formula it is a token that from
+then on attends to nothing and that nobody attends to: rows and columns of zeros in every later A', so that its row of R
+stays what it was. That row is never read again, so the code lets it go, which gives the same numbers (a test compares
+both). Its *column* stays: what it had given to others before, to the class token above all, keeps counting and travels
+on with them. A patch that APP dropped never was a token; its relevance is zero. What pooling chooses has no gradient,
+so that the choice itself is not explained, only what was made of the chosen.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ _MAX_SUPERSAMPLING = 32
 # A mirror image that fits this many times better is no turned face: of detectors' profiles it fits worse (at most 0.8
 # times as well), of a frontal face's landmarks in mirrored order 4 times or more.
 _MIRRORED = 2
+# In pixels. No picture reaches so far, and products of larger numbers leave the range of floats.
+_FARTHEST = 1e9
 
 
 class AlignmentError(ValueError):
@@ -172,8 +174,11 @@ def _points(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     points = np.asarray(values, dtype=np.float64)
     if points.shape != (5, 2):
         raise AlignmentError(f"a face has five landmarks [5, 2], not an array of shape {list(points.shape)}")
-    if not np.isfinite(points).all():
-        raise AlignmentError("the landmarks hold values that are not finite numbers; detect the face again")
+    if not (np.abs(points) < _FARTHEST).all():
+        raise AlignmentError(
+            f"the landmarks hold values that are not finite numbers or beyond {_FARTHEST:.0e} pixels; detect the face "
+            f"again"
+        )
     return points
 
 

@@ -125,6 +125,10 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> npt.NDArray[np.ui
         turn = _UPRIGHT.get(_orientation(image))
     except PictureError:
         raise
+    except MemoryError as error:
+        raise PictureError(
+            f"{name} has {width:,} x {height:,} pixels, for which there is not enough memory; shrink it first"
+        ) from error
     except Exception as error:  # see _open
         raise _damaged(name, error) from error
     if turn is not None:

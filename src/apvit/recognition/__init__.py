@@ -6,12 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from apvit.recognition.recognizer import Recognizer
+    from apvit.recognition.profile import Profile
+    from apvit.recognition.recognizer import FaceWarning, Recognizer
     from apvit.recognition.results import Face, Recognition
 
-_HOME = {"Face": "results", "Recognition": "results", "Recognizer": "recognizer"}
+_HOME = {
+    "Face": "results",
+    "FaceWarning": "recognizer",
+    "Profile": "profile",
+    "Recognition": "results",
+    "Recognizer": "recognizer",
+}
 
-__all__ = ["Face", "Recognition", "Recognizer"]
+__all__ = ["Face", "FaceWarning", "Profile", "Recognition", "Recognizer"]
 
 
 def __getattr__(name: str) -> Any:

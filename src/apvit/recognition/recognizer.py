@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from apvit.recognition.pipeline import Output, Pipeline, Prepared
+from apvit.recognition.profile import Profile
 from apvit.recognition.results import Face, Recognition
 
 if TYPE_CHECKING:
@@ -18,8 +24,9 @@ if TYPE_CHECKING:
 
     from apvit.engines import Engine, Keep
     from apvit.explain.explanation import Explanation
-    from apvit.faces.alignment import AlignmentError, AlignmentTemplate
+    from apvit.faces.alignment import AlignmentTemplate
     from apvit.faces.detection import Detection, Detector
+    from apvit.recognition.video.results import VideoFrame
     from apvit.weights import Card
 
     PictureSource: TypeAlias = str | Path | bytes | Image | npt.NDArray[Any]
@@ -28,18 +35,22 @@ Picture: TypeAlias = npt.NDArray[np.uint8]
 
 S = TypeVar("S", bound="PictureSource")
 
-WINDOW_PIXELS = 64_000_000
-"""Pictures decoded at once, in pixels (3 bytes each): five of a telephone's, or one huge one."""
+MOST_WORKERS = 8
+"""Workers by default at most: each holds a picture, and what Python itself does keeps more of them waiting."""
 
 
 class RecognizerError(ValueError):
     """A recognizer cannot be made or used as asked."""
 
 
+class FaceWarning(UserWarning):
+    """A face was found but left out of the result."""
+
+
 class Recognizer:
     """Finds every face of a picture, aligns it as the weights were trained, and names its expression.
 
-    weights: a bundled name, a path, or "hf://owner/repo[/file][@revision]"; its card decides alignment, size, colour
+    weights: a bundled name, a path, or `hf://owner/repo[/file][@revision]`; its card decides alignment, size, colour
         and label order
     detector: "mtcnn", "yunet", or "none" for pictures that already are one face each
     detector_model: YuNet's model file, where it is not to come from the cache or the hub
@@ -50,12 +61,17 @@ class Recognizer:
     max_faces: keep only the largest so many faces of a picture (None: all)
     min_probability: a face whose top probability is lower keeps its probabilities, but its expression is left open
         (None), 0..1; what a threshold costs and brings stands in the card's metrics, under "coverage"
-    batch_size: faces per pass through the network, and pictures read ahead by `many`
+    batch_size: most faces per pass through the network; the memory of `many` grows with it. On a CPU more than 16 gain
+        nothing, a GPU likes more
+    workers: pictures that `many` works on at a time, each with its share of the cores (None: as many as there are
+        cores or OMP_NUM_THREADS allows, up to 8); with 1 everything happens one after the other
     embeddings: also fill `Face.embedding`
     keep: the compute dial: what pooling keeps instead of what the weights' card says, without retraining; "0.8" keeps
         that share of the patches, "0.8:1,1,.9,.9" also sets the tokens kept after each block
 
-    A face's result does not depend on what else is in its batch. Raises RecognizerError for arguments that do not fit
+    A face's result does not depend on what else is in its batch. A face whose landmarks make no face (mirrored, in
+    disorder) cannot be framed as the network knows faces, so it is left out with a FaceWarning; the picture's other
+    faces stay. A recognizer may be called from several threads. Raises RecognizerError for arguments that do not fit
     (and the detector's, the card's or the engine's own error, all ValueErrors).
     """
 
@@ -70,12 +86,13 @@ class Recognizer:
         min_detection: float | None = None,
         max_faces: int | None = None,
         min_probability: float = 0.0,
-        batch_size: int = 32,
+        batch_size: int = 16,
+        workers: int | None = None,
         embeddings: bool = False,
         detector_model: str | Path | None = None,
         keep: str | Keep | None = None,
     ):
-        for name, value in (("batch_size", batch_size), ("max_faces", max_faces)):
+        for name, value in (("batch_size", batch_size), ("workers", workers), ("max_faces", max_faces)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise RecognizerError(f"{name} must be a positive whole number, got {value!r}")
         if not 0 <= min_probability <= 1:
@@ -91,6 +108,7 @@ class Recognizer:
         self.max_faces = max_faces
         self.min_probability = min_probability
         self.batch_size = batch_size
+        self.workers = _default_workers() if workers is None else workers
         self.embeddings = embeddings
         self._detector: Detector | None = None
         dial = Keep.parse(keep) if isinstance(keep, str) else keep
@@ -106,6 +124,14 @@ class Recognizer:
                 model=detector_model,
                 runtime="onnx" if exported else "torch",
             )
+        # OpenCV's and OpenVINO's objects hold what they are at, so only one thread may use them at a time.
+        alone = {"detect": detector == "yunet", "classify": isinstance(self._engine, OpenVinoEngine)}
+        self._turns: dict[str, AbstractContextManager[object]] = {
+            stage: Lock() if one else nullcontext() for stage, one in alone.items()
+        }
+        self._lanes = {"read": self.workers, "align": self.workers} | {
+            stage: 1 if one else self.workers for stage, one in alone.items()
+        }
         if self._detector is not None and self.card.preprocessing.alignment is None:
             raise RecognizerError(
                 f"the weights {weights} name no alignment template, so faces that a detector found cannot be framed as "
@@ -137,15 +163,15 @@ class Recognizer:
     def __call__(self, source: PictureSource) -> list[Face]:
         """The faces of one picture, largest first; an empty list where there is none.
 
-        source: path, encoded bytes, PIL image, or RGB uint8 [H, W, 3]. Raises PictureError where it cannot be read, and
-        AlignmentError for a face whose landmarks make no face.
+        source: path, encoded bytes, PIL image, or RGB uint8 [H, W, 3]. Raises PictureError where it cannot be read.
         """
         from apvit.faces.pictures import read_picture
 
-        (faces,) = self._recognize([read_picture(source)])
-        if isinstance(faces, Exception):
-            raise faces
-        return faces
+        picture = read_picture(source)
+        found, crops, warning = self._frame(picture, self._detect(picture))
+        if warning is not None:
+            warnings.warn(warning, FaceWarning, stacklevel=2)
+        return [self._face(picture, *one) for one in zip(found, self._classify(crops), strict=True)]
 
     def explain(self, source: PictureSource) -> list[tuple[Face, Explanation]]:
         """The faces of one picture, largest first, each with why: what pooling kept, what spoke for its expression.
@@ -153,113 +179,153 @@ class Recognizer:
         Needs the engine "torch" (EngineError otherwise), since relevance needs gradients; else as calling.
         """
         from apvit.explain.explanation import explain
+        from apvit.explain.tracing import photograph_corners
         from apvit.faces.pictures import read_picture
 
         picture = read_picture(source)
-        (faces,) = self._recognize([picture])
-        crops = self._frame(picture, self._detect([picture])[0])
-        if isinstance(faces, Exception):
-            raise faces
-        if isinstance(crops, Exception):
-            raise crops
-        return list(zip(faces, explain(self._engine, np.stack(crops)), strict=True)) if crops else []
+        found, crops, warning = self._frame(picture, self._detect(picture))
+        if warning is not None:
+            warnings.warn(warning, FaceWarning, stacklevel=2)
+        faces = [self._face(picture, *one) for one in zip(found, self._classify(crops), strict=True)]
+        landmarks = [None if detection is None else detection.steady_landmarks for detection in found]
+        corners = [photograph_corners(self.grid, picture.shape, points, self.template) for points in landmarks]
+        explanations = explain(
+            self._engine,
+            np.stack(crops) if crops else np.empty((0,), np.uint8),
+            corners=corners,
+            min_probability=self.min_probability,
+        )
+        return list(zip(faces, explanations, strict=True))
 
-    def many(self, sources: Iterable[S]) -> Iterator[tuple[S, list[Face] | Exception]]:
+    def many(
+        self, sources: Iterable[S], *, profile: Profile | None = None
+    ) -> Iterator[tuple[S, list[Face] | Exception]]:
         """(source, faces) of each source in order; for a picture that cannot be used, its error instead of the faces.
 
         Sources are taken and results given as it goes, so neither a million paths nor an endless generator is too
-        many; faces go through the network in batches across pictures.
+        many. Several pictures are worked on at a time (see `workers`), and faces go through the network in batches
+        across pictures. Sources are taken in the caller's thread; closing the iterator ends the others.
+        profile: filled with where the time goes
         """
-        for found in self.recognitions(sources):
+        for found in self.recognitions(sources, profile=profile):
+            if found.warning is not None:
+                named = f"{found.source}: " if isinstance(found.source, (str, Path)) else ""
+                warnings.warn(named + found.warning, FaceWarning, stacklevel=2)
             yield found.source, found.faces if found.error is None else found.error
 
-    def recognitions(self, sources: Iterable[PictureSource]) -> Iterator[Recognition]:
-        """`many` with all there is to know of each picture: its size, its pixels, its faces or its error."""
+    def recognitions(
+        self, sources: Iterable[PictureSource], *, profile: Profile | None = None
+    ) -> Iterator[Recognition]:
+        """`many` with all there is to know of each picture: its size, its pixels, its faces, its error or warning."""
         if isinstance(sources, (str, bytes, Path)):
             raise RecognizerError(f"several sources are expected, got one {type(sources).__name__}; use recognizer(it)")
-        for window in self._windows(sources):
-            results = iter(self._recognize([found.picture for found in window if found.picture is not None]))
-            for found in window:
-                if found.picture is None:
-                    yield found
-                    continue
-                faces = next(results)
-                if isinstance(faces, Exception):
-                    yield Recognition(found.source, None, None, [], faces)
-                else:
-                    yield replace(found, faces=faces)
+        profile = Profile() if profile is None else profile
+        profile.lanes |= self._lanes
+        yield from Pipeline(
+            partial(self._prepare, profile),
+            partial(self._classify, profile=profile),
+            self._finish,
+            workers=self.workers,
+            batch_size=self.batch_size,
+            profile=profile,
+        ).run(sources)
 
-    def _windows(self, sources: Iterable[PictureSource]) -> Iterator[list[Recognition]]:
-        """Pictures read together, without their faces. Windows grow from one, so that the first result comes soon."""
+    def video(self, source: str | Path, *, every: int | str = 1, smooth: float = 0.5) -> Iterator[VideoFrame]:
+        """The frames of a video, with faces that keep their track's number from frame to frame.
+
+        source: a video file, "webcam:0", or the URL of a stream (rtsp, http ...). every: 5 looks at each fifth frame,
+        "0.2s" at one per 0.2 seconds. smooth: window in seconds of the smoothed probabilities. Frames come as they are
+        done, so that a stream may be endless:
+
+            for frame in recognizer.video("clip.mp4"):
+                for face in frame.tracks:
+                    print(frame.time, face.track, face.expression, face.box)
+
+        Raises VideoError where it cannot be read; StoppedError, which is one, after the last good frame of a video
+        that ends early.
+        """
+        from apvit.recognition.video.clip import Clip
+        from apvit.recognition.video.recognising import recognise
+        from apvit.recognition.video.sampling import Every
+
+        taken = Every.parse(every)
+        with Clip(source) as clip:
+            yield from recognise(self, clip, taken, smooth=smooth)
+
+    def _prepare(self, profile: Profile, source: PictureSource) -> Prepared:
+        """A source read, its faces found and framed, or its error."""
         from apvit.faces.pictures import PictureError, read_picture
 
-        window: list[Recognition] = []
-        pixels, size = 0, 1
-        for source in sources:
-            try:
+        try:
+            with profile.stage("read"):
                 picture = read_picture(source)
-            except (PictureError, OSError) as error:
-                window.append(Recognition(source, None, None, [], error))
-            else:
-                height, width = picture.shape[:2]
-                pixels += height * width
-                window.append(Recognition(source, width, height, [], None, picture))
-            if len(window) >= size or pixels >= WINDOW_PIXELS:
-                yield window
-                window, pixels, size = [], 0, min(2 * size, self.batch_size)
-        if window:
-            yield window
+        except (PictureError, OSError) as error:
+            return Prepared(Recognition(source, None, None, [], error), [], [])
+        found = self._detect(picture, profile)
+        with profile.stage("align"):
+            framed, crops, warning = self._frame(picture, found)
+        height, width = picture.shape[:2]
+        return Prepared(Recognition(source, width, height, [], None, picture, warning), framed, crops)
 
-    def _recognize(self, pictures: Sequence[Picture]) -> list[list[Face] | AlignmentError]:
-        """The faces of each picture, with one stream of batches through the network for all."""
-        detections = self._detect(pictures)
-        framed = [self._frame(picture, found) for picture, found in zip(pictures, detections, strict=True)]
-        outputs = self._classify([crop for crops in framed if isinstance(crops, list) for crop in crops])
-        results: list[list[Face] | AlignmentError] = []
-        for picture, found, crops in zip(pictures, detections, framed, strict=True):
-            if isinstance(crops, list):
-                results.append([self._face(picture, detection, *next(outputs)) for detection in found])
-            else:
-                results.append(crops)
-        return results
+    def _finish(self, prepared: Prepared, outputs: Sequence[Output]) -> Recognition:
+        """A picture with its faces."""
+        picture = prepared.recognition.picture
+        if picture is None:
+            return prepared.recognition
+        pairs = zip(prepared.detections, outputs, strict=True)
+        return replace(prepared.recognition, faces=[self._face(picture, found, output) for found, output in pairs])
 
-    def _detect(self, pictures: Sequence[Picture]) -> Sequence[Sequence[Detection | None]]:
-        """The faces that each picture keeps, largest first; None stands for the whole picture."""
+    def _detect(self, picture: Picture, profile: Profile | None = None) -> Sequence[Detection | None]:
+        """The faces that the picture keeps, largest first; None stands for the whole picture."""
         if self._detector is None:
-            return [[None] for _ in pictures]
-        if not pictures:
-            return []
-        results = []
-        for found in self._detector.detect(pictures):
-            large = [d for d in found if max(_sides(d)) >= (self.min_face or 0)]
-            results.append(sorted(large, key=lambda d: math.prod(_sides(d)), reverse=True)[: self.max_faces])
-        return results
+            return [None]
+        # One picture at a time: on a CPU several together are no faster (benchmarks/speed/folder.py).
+        with self._turns["detect"], _timed(profile, "detect"):
+            (found,) = self._detector.detect([picture])
+        large = [d for d in found if max(_sides(d)) >= (self.min_face or 0)]
+        return sorted(large, key=lambda d: math.prod(_sides(d)), reverse=True)[: self.max_faces]
 
-    def _frame(self, picture: Picture, found: Sequence[Detection | None]) -> list[Picture] | AlignmentError:
-        """Each face as the network was trained to see it, uint8 [S, S, 3]."""
+    def _frame(
+        self, picture: Picture, found: Sequence[Detection | None]
+    ) -> tuple[list[Detection | None], list[Picture], str | None]:
+        """Each face as the network was trained to see it, uint8 [S, S, 3]: which of them, those, and a warning.
+
+        Faces that cannot be aligned are left out: framed by their box they would get an answer, but no sound one.
+        """
         from apvit.faces.alignment import AlignmentError, align, resize_face
 
         size, template = self.card.preprocessing.size, self.template
-        try:
-            return [
-                resize_face(picture, size)
-                if detection is None or template is None
-                else align(picture, detection.steady_landmarks, template, size)
-                for detection in found
-            ]
-        except AlignmentError as error:
-            return error
+        framed: list[Detection | None] = []
+        crops: list[Picture] = []
+        why: AlignmentError | None = None
+        for detection in found:
+            try:
+                if detection is None or template is None:
+                    crop = resize_face(picture, size)
+                else:
+                    crop = align(picture, detection.steady_landmarks, template, size)
+            except AlignmentError as error:
+                why = error
+            else:
+                framed.append(detection)
+                crops.append(crop)
+        if why is None:
+            return framed, crops, None
+        left_out = len(found) - len(framed)
+        return framed, crops, f"{left_out} of {len(found)} faces {'was' if left_out == 1 else 'were'} left out: {why}"
 
-    def _classify(self, crops: Sequence[Picture]) -> Iterator[tuple[Any, Any, Any]]:
-        """Probabilities [K], kept patches and embedding [D] of each crop, batch by batch."""
+    def _classify(self, crops: Sequence[Picture], profile: Profile | None = None) -> list[Output]:
+        """What the network says of each crop, in passes of at most `batch_size`."""
+        results: list[Output] = []
         for start in range(0, len(crops), self.batch_size):
-            batch = np.stack(crops[start : start + self.batch_size])
-            output = self._engine.run(self.card.preprocessing.normalise(batch))
-            yield from zip(output.probabilities, output.patches, output.embedding, strict=True)
+            with self._turns["classify"], _timed(profile, "classify"):
+                batch = np.stack(crops[start : start + self.batch_size])
+                output = self._engine.run(self.card.preprocessing.normalise(batch))
+            results += zip(output.probabilities, output.patches, output.embedding, strict=True)
+        return results
 
-    def _face(
-        self, picture: Picture, detection: Detection | None, probabilities: Any, patches: Any, embedding: Any
-    ) -> Face:
+    def _face(self, picture: Picture, detection: Detection | None, output: Output) -> Face:
+        probabilities, patches, embedding = output
         best = int(np.argmax(probabilities))
         sure = float(probabilities[best]) >= self.min_probability
         height, width = picture.shape[:2]
@@ -273,6 +339,17 @@ class Recognizer:
             patches=patches,
             embedding=embedding if self.embeddings else None,
         )
+
+
+def _timed(profile: Profile | None, stage: str) -> AbstractContextManager[None]:
+    return nullcontext() if profile is None else profile.stage(stage)
+
+
+def _default_workers() -> int:
+    from apvit.engines.engine import thread_count
+    from apvit.engines.timing import core_count
+
+    return min(thread_count() or core_count(), MOST_WORKERS)
 
 
 def _sides(detection: Detection) -> tuple[float, float]:

@@ -66,7 +66,7 @@ def annotate(picture: npt.NDArray[np.uint8], faces: Sequence[Face], *, pooling: 
             _shade_dropped(canvas, face.patches, corners, line)
             taken[i] = _around(boxes[i], corners, canvas.size)
     for face, box in zip(faces, boxes, strict=True):
-        _draw_box(canvas, box, COLOURS[face.expression], line)
+        draw_box(canvas, box, COLOURS[face.expression], line)
     labels = [
         Label.of(face, number if len(faces) > 1 else None, text, _note(face, pooling))
         for number, face in enumerate(faces, 1)
@@ -136,7 +136,7 @@ def _arrange(
     return wide, shown, [(x, y, x + size[0], y + size[1])]
 
 
-def _draw_box(canvas: Image.Image, box: Box, colour: Colour, line: int) -> None:
+def draw_box(canvas: Image.Image, box: Box, colour: Colour, line: int) -> None:
     """The face's frame, with a dark edge on both sides so that it stands out on any ground."""
     draw = ImageDraw.Draw(canvas)
     edge = max(1, line // 3)
@@ -185,14 +185,6 @@ def _path(points: npt.NDArray[np.float64]) -> list[tuple[float, float]]:
 
 def _corners(face: Face, pooling: Pooling, shape: tuple[int, int]) -> Corners:
     """Corners of the patches, [grid + 1, grid + 1, 2] x and y in pixels of the picture (0 at its edge)."""
-    steps = np.linspace(0, 1, pooling.grid + 1)
-    unit = np.stack(np.meshgrid(steps, steps), axis=-1)
-    if pooling.template is None or face.landmarks is None:
-        return unit * np.array(shape[::-1], np.float64)
-    from apvit.faces.alignment import similarity
+    from apvit.explain.tracing import photograph_corners
 
-    # Landmarks and templates count from the centre of the first pixel, edges lie half a pixel before it.
-    matrix = similarity(face.landmarks, pooling.template.points)
-    points = unit * pooling.template.size - 0.5
-    photo: Corners = (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T + 0.5
-    return photo
+    return photograph_corners(pooling.grid, shape, face.landmarks, pooling.template)

@@ -114,6 +114,7 @@ class Recognition:
     source: as it was handed in; width, height: of the upright picture in pixels, None with an error
     faces: largest first; empty where there is none, and with an error
     picture: [height, width, 3] uint8 RGB, upright; None with an error
+    warning: one sentence where a face that was found is not among `faces`, since it could not be aligned
     """
 
     source: Any
@@ -122,6 +123,7 @@ class Recognition:
     faces: list[Face]
     error: Exception | None = None
     picture: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    warning: str | None = None
 
     @property
     def error_text(self) -> str | None:

@@ -128,11 +128,14 @@ def columns(expressions: Sequence[str]) -> list[str]:
     ]
 
 
-def rows(found: Recognition, expressions: Sequence[str]) -> list[dict[str, Any]]:
-    """One row per face, counted from 1, or one with the error; none for a picture without faces."""
+def rows(found: Recognition, expressions: Sequence[str], *, every_picture: bool = False) -> list[dict[str, Any]]:
+    """One row per face, counted from 1, or one with the error.
+
+    A picture without faces has none; with `every_picture` it has one, in which `face` and `error` are empty.
+    """
     record = found.to_dict()
     start = {name: record[name] for name in ("source", "width", "height", "error")}
-    if found.error is not None:
+    if found.error is not None or (every_picture and not found.faces):
         return [start]
     table = []
     for number, face in enumerate(record["faces"], 1):
@@ -170,14 +173,22 @@ class CsvSink:
 
 
 class ParquetSink:
-    """The rows of `CsvSink` with types, and `embedding` (list of float) when asked for."""
+    """The rows of `CsvSink` with types, and `embedding` (list of float) when asked for; `every_picture`: see `rows`."""
 
-    def __init__(self, file: OutputFile, expressions: Sequence[str], *, embeddings: bool = False):
+    def __init__(
+        self,
+        file: OutputFile,
+        expressions: Sequence[str],
+        *,
+        embeddings: bool = False,
+        every_picture: bool = False,
+    ):
         import pyarrow as pa  # type: ignore[import-untyped]
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
         self.file = file
         self.expressions = tuple(expressions)
+        self.every_picture = every_picture
         types = {"source": pa.string(), "expression": pa.string(), "error": pa.string()}
         types |= {name: pa.int32() for name in ("face", "width", "height")}
         fields = [(name, types.get(name, pa.float64())) for name in columns(expressions)]
@@ -189,7 +200,7 @@ class ParquetSink:
 
     def write(self, found: Recognition) -> None:
         """Take the picture's rows; they reach the file a row group at a time."""
-        for row in rows(found, self.expressions):
+        for row in rows(found, self.expressions, every_picture=self.every_picture):
             for name in ("source", "error"):
                 row[name] = row[name] and row[name].encode("utf-8", "backslashreplace").decode()
             self._rows.append(row)

@@ -1,0 +1,155 @@
+"""The result files as tables in Markdown, for the terminal and for the pages that `benchmarks/figures.py` fills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def engines_table(record: Record) -> str:
+    """Every way to run every weight file, with its ratios to the two baselines."""
+    rows, before = [], None
+    for row in record["rows"]:
+        case = (row["subject"], row["batch"])
+        rows.append(
+            [
+                *(("", "") if case == before else (_name(row), str(row["batch"]))),
+                row["engine"],
+                _quartiles(row["ms_per_face"], digits),
+                digits(row["faces_per_second"]),
+                f"{row['times_official']['median']:.2f}",
+                f"{row['times_plain']['median']:.2f}",
+                percent(row["of_peak"]),
+            ]
+        )
+        before = case
+    headings = ("network", "batch", "run by", "ms/face (quartiles)", "faces/s", "x official", "x ours eager", "of peak")
+    gflops, side = record["peak_gflops"], record["gemm_side"]
+    peak = f"Peak: {gflops:.0f} GFLOP/s, the best of many float32 matrix products of side {side}."
+    return f"{table(headings, rows)}\n\n{peak}"
+
+
+def targets_table(record: Record) -> str:
+    """What was asked for, and what the fastest engine reached."""
+    rows = [
+        [
+            one["subject"],
+            str(one["batch"]),
+            one["what"],
+            f"{'at most' if one['at_most'] else 'at least'} {one['wanted']:g}",
+            f"{one['measured']:.3g}",
+            one["engine"],
+            "yes" if one["met"] else "**no**",
+        ]
+        for one in record["targets"]
+    ]
+    return table(("network", "batch", "what", "asked for", "reached", "by", "met"), rows)
+
+
+def pooling_table(record: Record) -> str:
+    """The share of time that pooling saves beside the share of compute."""
+    rows, before = [], None
+    for row in record["rows"]:
+        case = (row["subject"], row["batch"])
+        rows.append(
+            [
+                *(("", "") if case == before else (_name(row), str(row["batch"]))),
+                row["engine"],
+                digits(row["ms_per_face_off"]["median"]),
+                digits(row["ms_per_face_on"]["median"]),
+                percent(row["compute_saved"], 1),
+                _quartiles(row["time_saved"], lambda share: percent(share, 1)),
+            ]
+        )
+        before = case
+    headings = ("network", "batch", "run by", "ms/face off", "on", "compute saved", "time saved (quartiles)")
+    return table(headings, rows)
+
+
+def growth_table(record: Record) -> str:
+    """The fitted laws."""
+    rows = [
+        [axis["title"], axis["y"], engine, describe_fit(curve["fit"]), f"{curve['fit']['r2']:.3f}"]
+        for axis in record["axes"]
+        for engine, curve in axis["curves"].items()
+    ]
+    return table(("what grows, x", "what it costs", "run by", "fit", "R²"), rows)
+
+
+def describe_fit(fit: Mapping[str, float]) -> str:
+    """The fitted law as a formula."""
+    if "exponent" in fit:
+        return f"{fit['c']:.2g} x^{fit['exponent']:.2f}"
+    sign = "−" if fit["b"] < 0 else "+"
+    return f"{fit['a']:.3g} {sign} {abs(fit['b']):.3g} x"
+
+
+def peers_table(record: Record) -> str:
+    """Whole programs on the same pictures."""
+    total = sum(record["true_faces"].values())
+    rows = [
+        [
+            one["name"],
+            *(
+                ["does not run here", "", "", "", ""]
+                if "reason" in one
+                else [
+                    f"{one['cold_seconds']['median']:.1f}",
+                    digits(one["faces_per_second"]["median"]),
+                    *([digits(1000 * one["seconds_per_picture"]["median"])]),
+                    f"{sum(one['faces'].values())} of {total}",
+                    f"{one['peak_mib']:.0f}",
+                ]
+            ),
+        ]
+        for one in record["contenders"]
+    ]
+    headings = ("program", "s to the first answer", "faces/s", "ms/picture", "faces found", "peak MiB")
+    return table(headings, rows)
+
+
+def memory_table(record: Record) -> str:
+    """Peak memory of fresh processes."""
+    return table(("process", "peak MiB"), [[row["what"], f"{row['peak_mib']:.0f}"] for row in record["rows"]])
+
+
+def provenance(record: Record) -> str:
+    """One line: when, on what, with what."""
+    made = record["machine"]
+    names = ("torch", "onnxruntime", "openvino")
+    versions = ", ".join(f"{name} {made['packages'][name]}" for name in names if made["packages"].get(name))
+    return (
+        f"{made['date'][:10]}, {made['processor']}, {made['cores']} cores, {made['memory_gib']:.0f} GiB; {versions}; "
+        f"commit {(made['commit'] or 'unknown')[:10]}."
+    )
+
+
+def digits(value: float) -> str:
+    """Three digits, or all before the point."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def percent(share: float, places: int = 0) -> str:
+    """A share as a percentage."""
+    return f"{100 * share:.{places}f} %".replace("-", "−")
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns stand below each other in a terminal too."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    lines = [headings, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
+    )
+
+
+def _name(row: Record) -> str:
+    return f"{row['subject']} (random weights)" if row["random"] else row["subject"]
+
+
+def _quartiles(values: Mapping[str, float], write: Any) -> str:
+    return f"{write(values['median'])} ({write(values['low'])} to {write(values['high'])})"

@@ -1,0 +1,519 @@
+"""An archive's list, its shards and their files, without Ray: a worker is run where the test runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape, unescape
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from apvit.recognition.archive import Archive, ArchiveError
+from apvit.recognition.archive.folder import MANIFEST, Job, ResultFolder, sha256
+from apvit.recognition.archive.inputs import Inputs, Rows, Shard, gather_inputs
+from apvit.recognition.archive.locations import is_uri, join, locate
+from apvit.recognition.archive.pictures import pictures
+from apvit.recognition.archive.worker import GIVEN_UP_AFTER, ShardWorker, Task
+
+JOB = Job(25, "a" * 64, 10, "b" * 64, {"detector": "none", "min_face": None})
+
+
+def png(seed: int = 0, size: int = 48) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def names(inputs: Inputs) -> list[str]:
+    return [os.fsdecode(name) for name in inputs.pictures.to_pylist()]
+
+
+def contents(inputs: Inputs, size: int) -> list[Any]:
+    """What the shards hold, one after the other: names, and (file, row)."""
+    flat: list[Any] = []
+    for number in range(-(-len(inputs) // size)):
+        shard = inputs.shard(number, size)
+        assert shard.number == number
+        assert len(shard) == min(size, len(inputs) - number * size)
+        flat += shard.pictures
+        flat += [(rows.path, row) for rows in shard.rows for row in range(rows.start, rows.stop)]
+    return flat
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pictures, a list and two Parquet files in the current folder, and what must be passed over."""
+    monkeypatch.chdir(tmp_path)
+    for path in (
+        "in/b.png",
+        "in/a b.JPG",
+        "in/.hidden.png",
+        "in/.git/x.png",
+        "in/sub/c.png",
+        "in/out/part.png",
+        "d.png",
+    ):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(png())
+    Path("in/notes.md").touch()
+    Path("in/circle").symlink_to(Path("in").absolute())
+    Path("list.txt").write_bytes(b"d.png\r\n\ns3://bucket/a b.png\n/elsewhere/e.png\nd.png")
+    pq.write_table(pa.table({"image": [png(1), None, b"no picture"], "source": ["x", "y", "z"]}), "in/bytes.parquet")
+    pq.write_table(pa.table({"path": ["d.png", None, "in/b.png"]}), "paths.parquet")
+    return tmp_path
+
+
+def test_all_that_can_be_named(tree: Path) -> None:
+    warnings: list[str] = []
+    inputs = gather_inputs(["in", "list.txt", "paths.parquet", "d.png"], skip="in/out", warn=warnings.append)
+    local = ("d.png", "in/a b.JPG", "in/b.png", "in/sub/c.png")
+    assert names(inputs) == sorted(["/elsewhere/e.png", "s3://bucket/a b.png", *(str(tree / name) for name in local)])
+    assert inputs.tables == (Rows(str(tree / "in/bytes.parquet"), "image", 0, 3),)
+    assert len(inputs) == 9
+    assert warnings == ["pictures named more than once are done once: 4 repetitions were left out"]
+
+
+def test_order_and_repetition_of_what_is_named_do_not_matter(tree: Path) -> None:
+    first = gather_inputs(["in", "list.txt"])
+    second = gather_inputs([str(tree / "list.txt"), "in/sub", "./in"])
+    assert second.digest() == first.digest()
+    assert contents(second, 2) == contents(first, 2)
+    assert gather_inputs(["in"]).digest() != first.digest()
+
+
+def test_a_name_that_is_no_unicode_is_kept(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    Path(path).write_bytes(png())
+    inputs = gather_inputs([str(tmp_path)])
+    assert names(inputs) == [path]
+    ((name, read),) = pictures(inputs.shard(0, 5))
+    assert (name, read().shape) == (path, (48, 48, 3))
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("missing.txt", "missing.txt cannot be read .*check the name"),
+        ("missing.parquet", "missing.parquet cannot be read"),
+        ("broken.parquet", "broken.parquet cannot be read"),
+        ("other.parquet", "other.parquet has the columns face, label, and none of image, path, uri; rename"),
+        ("numbers.parquet", "the column image of .*numbers.parquet is int64; it must hold encoded pictures"),
+        ("empty", "there is no picture in empty; name"),
+        ("nothing.txt", "there is no picture in nothing.txt"),
+        ("zz://bucket/folder", "pyarrow cannot open 'zz://bucket/folder' .*check the URI"),
+    ],
+)
+def test_inputs_that_cannot_be_listed(
+    named: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("nothing.txt").write_text("\n\n")
+    Path("broken.parquet").write_bytes(b"PAR1")
+    pq.write_table(pa.table({"face": [b""], "label": [0]}), "other.parquet")
+    pq.write_table(pa.table({"image": [1]}), "numbers.parquet")
+    with pytest.raises(ArchiveError, match=message) as caught:
+        gather_inputs([named])
+    assert "\n" not in str(caught.value)
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=3), unique=True).map(sorted),
+    st.lists(st.integers(1, 30), max_size=4),
+    st.integers(1, 12),
+)
+def test_shards_are_a_partition(pictures: list[bytes], lengths: list[int], size: int) -> None:
+    tables = tuple(Rows(f"{i}.parquet", "image", 0, n) for i, n in enumerate(lengths))
+    inputs = Inputs(pa.array(pictures, pa.large_binary()), tables)
+    assert contents(inputs, size) == [*pictures, *((t.path, row) for t in tables for row in range(t.stop))]
+
+
+@pytest.mark.parametrize(
+    ("name", "uri", "joined"),
+    [
+        ("photos/a", False, "photos/a/x/y.png"),
+        ("s3://bucket", True, "s3://bucket/x/y.png"),
+        ("s3://bucket/a b/", True, "s3://bucket/a b/x/y.png"),
+        ("s3://b/a?region=r&endpoint_override=h:1", True, "s3://b/a/x/y.png?region=r&endpoint_override=h:1"),
+        ("s3://b/what?.png", True, "s3://b/what?.png/x/y.png"),
+        ("C:/photos", False, "C:/photos/x/y.png"),
+    ],
+)
+def test_names_and_uris(name: str, uri: bool, joined: str) -> None:
+    assert is_uri(name) == uri
+    assert join(name, "x/y.png") == joined
+
+
+def test_file_uris(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b/c 100%.png").write_bytes(png())
+    inputs = gather_inputs([f"file://{tmp_path}/a%20b"])
+    ((name, read),) = pictures(inputs.shard(0, 1))
+    assert read().shape == (48, 48, 3)
+    assert locate(name)[1] == str(tmp_path / "a b/c 100%.png")
+
+
+# --- the folder of results
+
+
+def test_a_job_finds_its_finished_shards_again(tmp_path: Path) -> None:
+    folder = ResultFolder(str(tmp_path / "new/out"))
+    assert folder.start(JOB) == set()
+    folder.publish(1, b"one")
+    folder.write("_work/part-000002.trail", b"{}")
+    (tmp_path / "new/out/_work/part-000000.parquet.0123").write_bytes(b"half of")
+    assert folder.start(JOB) == {1}
+    folder.tidy()
+    folder.tidy()
+    assert {path.name for path in (tmp_path / "new/out").rglob("*")} == {MANIFEST, "part-000001.parquet"}
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (Job(26, "a" * 64, 10, "b" * 64, JOB.options), r"\(inputs 25 there and 26 here\)"),
+        (Job(25, "c" * 64, 10, "b" * 64, JOB.options), r"\(inputs sha256 aaaaaaaa... there and cccccccc... here\)"),
+        (Job(25, "a" * 64, 10, "d" * 64, JOB.options), r"\(weights sha256 bbbbbbbb... there and dddddddd... here\)"),
+        (
+            Job(25, "a" * 64, 5, "b" * 64, {"detector": "mtcnn", "min_face": None}),
+            r"\(detector none there and mtcnn here, shard size 10 there and 5 here\)",
+        ),
+    ],
+)
+def test_another_job_is_refused_in_one_sentence(other: Job, message: str, tmp_path: Path) -> None:
+    folder = ResultFolder(str(tmp_path))
+    folder.start(JOB)
+    folder.start(other)  # nothing was done yet, so nothing is lost
+    folder.start(JOB)
+    folder.publish(0, b"")
+    with pytest.raises(ArchiveError, match=rf"holds the results of another job {message}; choose another --output"):
+        folder.start(other)
+    assert folder.start(JOB) == {0}
+
+
+@pytest.mark.parametrize(("manifest", "message"), [(None, "no _manifest.json"), (b"{", "is damaged")])
+def test_a_folder_that_is_no_job_is_left_alone(manifest: bytes | None, message: str, tmp_path: Path) -> None:
+    (tmp_path / "part-000000.parquet").write_bytes(b"mine")
+    if manifest is not None:
+        (tmp_path / MANIFEST).write_bytes(manifest)
+    with pytest.raises(ArchiveError, match=message):
+        ResultFolder(str(tmp_path)).start(JOB)
+
+
+# --- a worker
+
+
+@pytest.fixture
+def worker(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ShardWorker]]:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    threads = cv2.getNumThreads()
+
+    def make(**options: Any) -> ShardWorker:
+        made = ShardWorker()
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+        made.load(Task(str(weights), sha256(weights), {"device": "cpu", **options}, str(tmp_path / "out")))
+        return made
+
+    yield make
+    cv2.setNumThreads(threads)
+
+
+def results(tmp_path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = ds.dataset(tmp_path / "out").to_table().to_pylist()
+    return rows
+
+
+def test_each_input_ends_as_faces_as_no_face_or_as_an_error(
+    worker: Callable[..., ShardWorker], photographs: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(photographs["astronaut"], tmp_path / "in/a.png")
+    shutil.copy(photographs["cat"], tmp_path / "in/c.png")
+    (tmp_path / "in/bad.jpg").write_text("no picture")
+    hugging_face = [
+        {"bytes": photographs["astronaut"].read_bytes(), "path": "a.png"},
+        {"bytes": None, "path": str(photographs["cat"])},
+        {"bytes": None, "path": None},
+    ]
+    pq.write_table(pa.table({"image": hugging_face}), tmp_path / "in/rows.parquet")
+    (tmp_path / "list.txt").write_text("zz://no/such.png\n")
+    inputs = gather_inputs(
+        [str(tmp_path / p) for p in ("in", "missing.png", "list.txt")] + [f"file://{tmp_path}/gone.png"]
+    )
+    reports = [worker().run(inputs.shard(number, 5)) for number in range(2)]
+    assert [(r.number, r.pictures, r.faces, r.errors) for r in reports] == [(0, 5, 1, 3), (1, 4, 1, 2)]
+    assert all(r.pid == os.getpid() and r.seconds > 0 and r.peak_memory > 50e6 for r in reports)
+    found = {Path(row["source"]).name: row for row in results(tmp_path)}
+    assert len(results(tmp_path)) == len(found) == 9
+    kinds = {
+        name: "error" if row["error"] else "no face" if row["face"] is None else "face" for name, row in found.items()
+    }
+    assert kinds == {
+        **{"a.png": "face", "c.png": "no face", "bad.jpg": "error"},
+        **{"missing.png": "error", "gone.png": "error", "such.png": "error"},
+        **{"rows.parquet#0": "face", "rows.parquet#1": "no face", "rows.parquet#2": "error"},
+    }
+    assert (found["c.png"]["width"], found["c.png"]["expression"]) == (451, None)
+    assert found["rows.parquet#0"]["expression"] == found["a.png"]["expression"]
+    for name in ("x1", "nose_x", "probability", "p_fear"):
+        assert found["rows.parquet#0"][name] == pytest.approx(found["a.png"][name], abs=1e-5)
+    assert "does not exist" in found["gone.png"]["error"]
+    assert "holds no picture" in found["rows.parquet#2"]["error"]
+
+
+def test_a_careful_worker_finds_the_same(worker: Callable[..., ShardWorker], tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [*map(png, range(5)), b"bad"]}), tmp_path / "a.parquet", row_group_size=4)
+    shard = gather_inputs([str(tmp_path / "a.parquet")]).shard(0, 9)
+    work = worker(detector="none", embeddings=True)
+    work.run(shard)
+    first = results(tmp_path)
+    assert len(first[0]["embedding"]) == 32
+    report = work.run(shard, carefully=True)
+    again = results(tmp_path)
+    assert (report.faces, report.errors) == (5, 1)
+    for one, other in zip(first, again, strict=True):
+        for name in one:
+            expected = pytest.approx(one[name], abs=1e-5) if isinstance(one[name], float | list) else one[name]
+            assert other[name] == expected
+
+
+def test_a_picture_that_kills_its_workers_is_given_up(worker: Callable[..., ShardWorker], tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [png(0), png(1), png(2)]}), tmp_path / "a.parquet")
+    shard = Shard(7, (), (Rows(str(tmp_path / "a.parquet"), "image", 0, 3),))
+    # What the second worker leaves that died at the second picture.
+    note = {"at": 1, "deaths": {"1": GIVEN_UP_AFTER - 1}}
+    ResultFolder(str(tmp_path / "out")).write("_work/part-000007.trail", json.dumps(note).encode())
+    report = worker(detector="none").run(shard, carefully=True)
+    assert (report.pictures, report.faces, report.errors) == (3, 2, 1)
+    rows = results(tmp_path)
+    assert [row["error"] is None for row in rows] == [True, False, True]
+    assert "a.parquet#1' was given up: 2 workers died at it" in rows[1]["error"]
+
+
+def test_a_file_that_became_shorter_gives_errors_and_loses_nothing(
+    worker: Callable[..., ShardWorker], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": [png(i) for i in range(6)]}), path)
+    shard = gather_inputs([str(path)]).shard(0, 6)
+    pq.write_table(pa.table({"image": [png(i) for i in range(4)]}), path)
+    report = worker(detector="none").run(shard)
+    assert (report.pictures, report.faces, report.errors) == (6, 4, 2)
+    path.write_bytes(b"PAR1")
+    report = worker(detector="none").run(shard)
+    assert (report.pictures, report.errors) == (6, 6)
+    assert Counter(row["source"] for row in results(tmp_path)) == {f"{path}#{i}": 1 for i in range(6)}
+
+
+def test_other_weights_on_another_machine_are_noticed(
+    worker: Callable[..., ShardWorker], weights: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ArchiveError, match=r"have the SHA-256 .* give all machines the same file"):
+        worker(detector="none").load(Task(str(weights), "0" * 64, {}, str(tmp_path)))
+
+
+def test_the_archive_says_what_is_wrong_before_any_work(tree: Path, weights: Path) -> None:
+    with pytest.raises(ArchiveError, match="shard_size must be at least 1, got 0"):
+        Archive(["in"], "out", weights=str(weights), shard_size=0)
+    with pytest.raises(ValueError, match="no weights 'nosuch'"):
+        Archive(["in"], "out", weights="nosuch")
+    archive = Archive(["in"], "out", weights=str(weights), shard_size=4, options={"batch_size": 3, "keep": "0.5"})
+    assert (archive.job.inputs, archive.job.shards, archive.finished) == (7, 2, set())
+    assert archive.job.options == {"keep": "0.5"}, "how fast it is done is no matter of the job"
+    assert (Path("out") / MANIFEST).is_file()
+
+
+def test_importing_is_light() -> None:
+    code = (
+        "import sys, pkgutil, importlib, apvit.recognition.archive as a\n"
+        "for m in pkgutil.iter_modules(a.__path__): importlib.import_module(a.__name__ + '.' + m.name)\n"
+        "print(*sorted({'torch', 'ray', 'pyarrow', 'cv2'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()) <= {"cv2"}
+
+
+# --- S3
+
+
+class Store(BaseHTTPRequestHandler):
+    """As much of S3 as pyarrow asks for to list, read and write: a dictionary of keys, with a page size of 2."""
+
+    objects: dict[str, bytes]
+    parts: dict[str, list[bytes]]
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        if "Content_Length" not in headers:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def key(self) -> str:
+        return unquote(urlsplit(self.path).path).removeprefix("/bucket").removeprefix("/")
+
+    def query(self) -> dict[str, list[str]]:
+        return parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+
+    def do_HEAD(self) -> None:
+        data = self.objects.get(self.key())
+        if data is None:
+            self.answer(404 if self.key() else 200)
+        else:
+            self.answer(200, Content_Length=str(len(data)), Last_Modified="Tue, 24 Nov 2026 00:00:00 GMT")
+
+    def do_GET(self) -> None:
+        query = self.query()
+        if "list-type" in query:
+            return self.list(query)
+        data = self.objects.get(self.key())
+        if data is None:
+            return self.answer(404)
+        if reach := self.headers.get("Range"):
+            low, _, high = reach.removeprefix("bytes=").partition("-")
+            return self.answer(206, data[int(low) : int(high) + 1])
+        return self.answer(200, data)
+
+    def list(self, query: dict[str, list[str]]) -> None:
+        prefix, after = query.get("prefix", [""])[0], query.get("continuation-token", [""])[0]
+        delimiter = query.get("delimiter", [""])[0]
+        keys, groups = [], set()
+        for key in sorted(self.objects):
+            if key.startswith(prefix) and key > after:
+                rest = key[len(prefix) :]
+                if delimiter and delimiter in rest:
+                    groups.add(prefix + rest.split(delimiter)[0] + delimiter)
+                else:
+                    keys.append(key)
+        page, more = (keys[:2], len(keys) > 2)
+        found = "".join(
+            f"<Contents><Key>{escape(k)}</Key><Size>{len(self.objects[k])}</Size>"
+            "<LastModified>2026-11-24T00:00:00.000Z</LastModified></Contents>"
+            for k in page
+        ) + "".join(f"<CommonPrefixes><Prefix>{escape(g)}</Prefix></CommonPrefixes>" for g in groups if not after)
+        token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
+        text = (
+            f"<?xml version='1.0'?><ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>"
+            f"<KeyCount>{len(page)}</KeyCount>{token}{found}</ListBucketResult>"
+        )
+        self.answer(200, text.encode(), Content_Type="application/xml")
+
+    def do_PUT(self) -> None:
+        if source := self.headers.get("x-amz-copy-source"):
+            self.objects[self.key()] = self.objects[unquote(source).removeprefix("/").removeprefix("bucket/")]
+            self.answer(200, b"<CopyObjectResult><ETag>x</ETag></CopyObjectResult>")
+            return
+        data = self.body()
+        if "partNumber" in self.query():
+            self.parts.setdefault(self.key(), []).append(data)
+        else:
+            self.objects[self.key()] = data
+        self.answer(200, ETag='"x"')
+
+    def do_POST(self) -> None:
+        query, data = self.query(), self.body()
+        if "uploads" in query:
+            return self.answer(
+                200, b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+            )
+        if "uploadId" in query:
+            self.objects[self.key()] = b"".join(self.parts.pop(self.key()))
+            return self.answer(200, b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>")
+        for key in re.findall(r"<Key>(.*?)</Key>", data.decode()):
+            self.objects.pop(unescape(key), None)
+        return self.answer(200, b"<DeleteResult></DeleteResult>")
+
+    def body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked" and "aws-chunked" not in self.headers.get(
+            "Content-Encoding", ""
+        ):
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        whole = b""
+        if "Content-Length" in self.headers:
+            file: Any = io.BytesIO(self.rfile.read(int(self.headers["Content-Length"])))
+        else:
+            file = io.BytesIO(b"".join(iter(self.chunk, b"")))
+        while size := int(file.readline().split(b";")[0] or b"0", 16):
+            whole += file.read(size)
+            file.readline()
+        return whole
+
+    def chunk(self) -> bytes:
+        size = int(self.rfile.readline().split(b";")[0], 16)
+        data = self.rfile.read(size)
+        self.rfile.readline()
+        return data
+
+    def do_DELETE(self) -> None:
+        self.objects.pop(self.key(), None)
+        self.answer(204)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Options of a URI that lead to a store on this machine, and its objects."""
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "k"),
+        ("AWS_SECRET_ACCESS_KEY", "s"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ):
+        monkeypatch.setenv(name, value)
+    objects: dict[str, bytes] = {}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Store,), {"objects": objects, "parts": {}}))
+    server.daemon_threads = True
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"?region=r&scheme=http&endpoint_override=127.0.0.1:{server.server_port}", objects
+    server.shutdown()
+    server.server_close()
+
+
+def test_from_a_bucket_into_a_bucket(
+    store: tuple[str, dict[str, bytes]], weights: Path, worker: Callable[..., ShardWorker], tmp_path: Path
+) -> None:
+    options, objects = store
+    objects |= {f"in/sub/{i} é.png": png(i) for i in range(4)} | {"in/x.png": b"bad", "in/.hidden/y.png": png()}
+    rows = io.BytesIO()
+    pq.write_table(pa.table({"image": [png(8), png(9)]}), rows)
+    objects["in/rows.parquet"] = rows.getvalue()
+    (tmp_path / "list.txt").write_text(f"s3://bucket/in/sub/0 é.png{options}\ns3://bucket/in/gone.png{options}\n")
+    output = f"s3://bucket/out{options}"
+    named = [f"s3://bucket/in{options}", str(tmp_path / "list.txt")]
+    archive = Archive(named, output, weights=str(weights), shard_size=5, options={"detector": "none"})
+    assert (archive.job.inputs, archive.inputs.repeated) == (8, 1)
+    work = ShardWorker()
+    work.load(Task(str(weights), sha256(weights), {"detector": "none"}, output))
+    reports = [work.run(archive.inputs.shard(number, 5)) for number in range(2)]
+    assert [(r.pictures, r.faces, r.errors) for r in reports] == [(5, 4, 1), (3, 2, 1)]
+    assert Archive(named, output, weights=str(weights), shard_size=5, options={"detector": "none"}).finished == {0, 1}
+    archive.folder.tidy()
+    assert {key for key in objects if key.startswith("out/") and not key.endswith("/")} == {
+        *("out/_manifest.json", "out/part-000000.parquet", "out/part-000001.parquet"),
+    }
+    table = pq.read_table(io.BytesIO(objects["out/part-000001.parquet"])).to_pylist()
+    assert [row["source"].partition("?")[0] for row in table][:1] == ["s3://bucket/in/x.png"]
