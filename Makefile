@@ -44,8 +44,8 @@ test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check src tests benchmarks examples docs/site
-	$(BIN)/ruff format --check src tests benchmarks examples docs/site
+	$(BIN)/ruff check src tests benchmarks examples docs/site notebooks
+	$(BIN)/ruff format --check src tests benchmarks examples docs/site notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -104,7 +104,7 @@ def check_threads(value: str | None, cores: int) -> Finding:
     name, said = "threads", f"OMP_NUM_THREADS={value}"
     if not value:
         return Finding(name, "ok", f"OMP_NUM_THREADS is not set: every process uses all {cores} cores")
-    if not value.isdigit() or int(value) == 0:
+    if not value.isdecimal() or int(value) == 0:
         return Finding(name, "note", f"{said} is not a whole number above 0 and is ignored; unset it")
     if int(value) > cores:
         return Finding(name, "note", f"{said}, but there are {cores} cores; more threads than cores are slower")

@@ -243,9 +243,9 @@ class _PixelRows:
 
     def read(self, key: str) -> bytes:
         """The picture as PNG; DataError where there is none."""
-        row = self._rows[int(key)] if key.isdigit() else None
+        row = self._rows[int(key)] if key.isdecimal() else None
         if row is None:
-            name = f"row {int(key) + 1}" if key.isdigit() else key
+            name = f"row {int(key) + 1}" if key.isdecimal() else key
             raise DataError(f"{self._table} has no readable picture for {name}")
         encoded = io.BytesIO()
         Image.fromarray(np.frombuffer(row, np.uint8).reshape(SIZE, SIZE)).save(encoded, "PNG")

@@ -45,8 +45,8 @@ class Keep:
         return cls(None if kept == 1 else kept, schedule)
 
     def __str__(self) -> str:
-        patches = "1" if self.patches is None else f"{self.patches:g}"
-        return patches if self.tokens is None else f"{patches}:{','.join(f'{entry:g}' for entry in self.tokens)}"
+        patches = "1" if self.patches is None else repr(self.patches)
+        return patches if self.tokens is None else f"{patches}:{','.join(repr(entry) for entry in self.tokens)}"
 
     def card(self, card: Card) -> Card:
         """The card with this setting, and without its figures, which were measured with another.

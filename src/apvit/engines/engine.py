@@ -60,4 +60,4 @@ def thread_count() -> int:
     Several processes with all cores' threads each are many times slower than one.
     """
     value = os.environ.get("OMP_NUM_THREADS", "")
-    return int(value) if value.isdigit() else 0
+    return int(value) if value.isdecimal() else 0

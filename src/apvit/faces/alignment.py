@@ -53,7 +53,7 @@ class AlignmentTemplate:
             )
         try:
             points = tuple((float(x), float(y)) for x, y in self.points)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise AlignmentError(f"alignment template {self.name!r} needs points that are pairs of numbers") from error
         object.__setattr__(self, "points", points)
         if len(points) != 5 or not np.isfinite(points).all() or len(set(points)) < 2:

@@ -38,7 +38,7 @@ class OnnxNet:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         threads = os.environ.get("OMP_NUM_THREADS", "")  # which ONNX Runtime does not know
-        options.intra_op_num_threads = int(threads) if threads.isdigit() else 0
+        options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
         # Threads that wait busily would take the cores from the network that recognises.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(

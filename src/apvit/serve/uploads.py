@@ -33,7 +33,7 @@ async def read_uploads(request: Request, limits: Limits, share: Share) -> list[U
     """
     form = _Form(request.headers.get("content-type"), limits.pictures)
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limits.body_bytes:
+    if length.isdecimal() and int(length) > limits.body_bytes:
         raise body_too_large(limits.body_bytes)
     try:
         async with asyncio.timeout(limits.body_seconds):
