@@ -53,7 +53,7 @@ class Attended:
             await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
             pass
-        except Exception:
+        except Exception:  # whatever it is: logged whole, answered as a fault, and the service goes on
             logger.exception("request failed", extra={"fields": {"request_id": request_id}})
             if status == CLIENT_GONE:  # no answer was begun
                 problem = Problem(500, "fault", "the service failed over this request; its log says why")

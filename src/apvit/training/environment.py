@@ -36,6 +36,11 @@ def _processor() -> str:
         return platform.processor()
 
 
+def _without_folders(argument: str) -> str:
+    """The name of an absolute path: result files and cards are published, and folders are one machine's own."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
+
+
 def environment() -> dict[str, Any]:
     """Date, command, commit, machine and package versions, as JSON values."""
     versions = {}
@@ -46,7 +51,7 @@ def environment() -> dict[str, Any]:
             versions[name] = "not installed"
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join(map(_without_folders, sys.argv)),
         "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
