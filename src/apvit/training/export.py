@@ -18,6 +18,7 @@ from apvit.weights.card import Card, Preprocessing
 
 from .batches import Faces
 from .checkpoints import read_checkpoint
+from .environment import without_folders
 from .module import ExpressionModule
 from .recipe import Recipe
 
@@ -64,7 +65,7 @@ def make_card(
             "inputs": data.inputs,
             "leaks": data.leaks,
             "seed": recipe.seed,
-            "recipe": asdict(recipe),
+            "recipe": {k: without_folders(v) if isinstance(v, str) else v for k, v in asdict(recipe).items()},
             **{name: made[name] for name in ("date", "commit", "processor", "packages")},
         },
         metrics=(),

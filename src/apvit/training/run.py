@@ -32,6 +32,7 @@ from .progress import EpochReport
 from .recipe import Recipe
 from .starting import new_model, normalised, preprocessing_of, start
 from .summary import describe, summarise
+from .teaching import taught
 
 FIXED = ("architecture", "model", "optimizer", "decay")
 """Fields that a run cannot be resumed with other values of: its checkpoint would not fit."""
@@ -63,6 +64,9 @@ def train(recipe: Recipe) -> Path:
         train_faces = Faces.of(splits, preprocessing, recipe.target, store, as_prepared=as_prepared)
         held_out = Faces.of([selected_on], preprocessing, "label", store)
         preprocessing = normalised(preprocessing, train_faces, recipe.normalise)
+        if recipe.teacher is not None:
+            labels = selected_on.metadata.labels
+            train_faces = taught(train_faces, recipe.teacher, recipe.teacher_share, preprocessing, labels)
         if not recipe.resume:
             start(model, recipe, preprocessing)
         batches = FaceBatches(train_faces, held_out, recipe, processes)
