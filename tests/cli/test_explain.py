@@ -52,6 +52,27 @@ def test_a_face_left_open(photographs, weights, tmp_path, capsys):
     assert {path.name for path in folder.iterdir()} == {"astronaut-1.png", "panel.png"}
 
 
+class _Interrupted:
+    """A standard input that names one picture, and then Ctrl-C is pressed."""
+
+    def __init__(self, name):
+        self.buffer = self._lines(name)
+
+    def _lines(self, name):
+        yield f"{name}\n".encode()
+        raise KeyboardInterrupt
+
+
+def test_maps_so_far_stand_beside_those_of_an_earlier_run(photographs, weights, tmp_path, monkeypatch, capsys):
+    maps = tmp_path / "maps.jsonl"
+    maps.write_text("an earlier run's")
+    monkeypatch.setattr("sys.stdin", _Interrupted(photographs["astronaut"]))
+    assert run("explain", "-", "--weights", weights, "--save-dir", tmp_path / "why", "--json", maps) == 130
+    assert f"maps so far in {maps}.partial" in capsys.readouterr().err
+    assert maps.read_text() == "an earlier run's"
+    assert json.loads((tmp_path / "maps.jsonl.partial").read_text())["face"] == 1
+
+
 def test_where_the_maps_cannot_go(photographs, weights, tmp_path, capsys):
     options = ("--weights", weights, "--json", tmp_path / "absent" / "maps.jsonl", "--save-dir", tmp_path / "why")
     assert run("explain", photographs["astronaut"], *options) == 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,7 @@ COMMANDS = (
     "tune",
     "benchmark",
     "doctor",
+    "serve",
 )
 
 
@@ -64,6 +67,19 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     status, out, _ = run([command, "--help"], capsys)
     assert status == 0
     assert len(out.splitlines()) > 5
+
+
+def test_help_fits_the_terminal_and_names_no_type_of_python(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ([], ["data", "prepare"], ["data", "verify"], *([name] for name in COMMANDS if name != "train")):
+        _, out, _ = run([*command, "--help"], capsys)
+        assert not re.search(r"<(str|int|float|bool|path|file|directory|int range|float range|list\[.*)>", out), out
+        prose = out.partition("╭")[0].splitlines()[3:]  # after the usage
+        for line, following in pairwise(line.strip() for line in prose):
+            if line and following:  # a line ends where the next word would not have fitted
+                assert len(line) + 1 + len(following.split()[0]) > 78, out
 
 
 @pytest.mark.parametrize(

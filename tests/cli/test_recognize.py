@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -240,7 +241,8 @@ def apvit(*arguments: str | Path) -> list[str]:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_ctrl_c_keeps_what_is_done(folder: Path, weights: Path, form: str) -> None:
+def test_ctrl_c_keeps_what_is_done_beside_an_earlier_output(folder: Path, weights: Path, form: str) -> None:
+    Path("o").write_text("an earlier run's")
     names = "a.png\nsub/e.jpg\n" * 2000
     process = subprocess.Popen(
         apvit("-", "--weights", weights, "--device", "cpu", "--format", form, "--output", "o", "--save-dir", "out"),
@@ -260,16 +262,17 @@ def test_ctrl_c_keeps_what_is_done(folder: Path, weights: Path, form: str) -> No
     errors = process.stderr.read().decode()
     assert process.wait(60) == 130
     assert errors.splitlines()[-1] == "interrupted"
-    assert "results in o" in errors
+    assert "; results so far in o.partial, o is an earlier run's; " in errors
+    assert Path("o").read_text() == "an earlier run's"
     if form == "jsonl":
-        sources = [json.loads(line)["source"] for line in Path("o").read_text().splitlines()]
+        sources = [json.loads(line)["source"] for line in Path("o.partial").read_text().splitlines()]
     else:
-        sources = pq.read_table("o").column("source").to_pylist()
+        sources = pq.read_table("o.partial").column("source").to_pylist()
     assert 5 <= len(sources) < 4000
     assert sources == (["a.png", "sub/e.jpg"] * 2000)[: len(sources)]
     assert len(sources) == len(list(Path("out").iterdir()))
     assert f"{len(sources)} pictures" in errors
-    assert not list(Path(".").rglob("*.partial"))
+    assert list(Path(".").rglob("*.partial")) == [Path("o.partial")]
 
 
 def test_ctrl_c_before_the_first_result_leaves_an_older_output(folder: Path, weights: Path) -> None:
@@ -288,6 +291,26 @@ def test_ctrl_c_before_the_first_result_leaves_an_older_output(folder: Path, wei
     assert process.wait(60) == 130
     assert Path("o").read_text() == "an earlier run's"
     assert not list(Path(".").glob("*.partial"))
+
+
+def test_a_run_that_fails_keeps_what_is_done_and_a_complete_one_takes_its_place(run, folder: Path) -> None:
+    command = ("sub", "a.png", "--format", "jsonl", "-o", "o", "--save-dir", "out")
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most))  # room for results, none for an annotated picture
+    try:
+        status, _, err = run(*command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert status == 1
+    first, last = err.splitlines()
+    assert first.startswith("1 picture, 1 face in ")
+    assert first.endswith("; results so far in o.partial; annotated pictures in out")
+    assert last == "error: File too large"
+    assert [json.loads(line)["source"] for line in Path("o.partial").read_text().splitlines()] == ["sub/e.jpg"]
+    assert not Path("o").exists()
+    assert run(*command)[0] == 0
+    assert [json.loads(line)["source"] for line in Path("o").read_text().splitlines()] == ["sub/e.jpg", "a.png"]
+    assert not Path("o.partial").exists()
 
 
 def test_a_closed_pipe_ends_quietly(folder: Path, weights: Path) -> None:

@@ -109,6 +109,8 @@ def test_an_early_end_keeps_what_came_before(run, folder: Path) -> None:
         (("clip.mp4", "--timeline", "."), "is a folder; name a file"),
         (("clip.mp4", "--save-dir", "out"), "take --save-video FILE"),
         (("photo.jpg", "--every", "5"), "this is for videos"),
+        (("photo.jpg", "--smooth", "0"), "this is for videos"),
+        (("clip.mp4", "--profile"), "this is for pictures"),
         (("clip.mp4", "--from-table", "missing"), "missing"),
         (("nothing.mp4",), "does not exist; check the path"),
     ],
@@ -181,6 +183,9 @@ def test_ctrl_c_leaves_valid_results_and_the_run_goes_on(long_clip: Path, weight
         *(long_clip, "--weights", weights, "--device", "cpu", "--format", "csv", "-o", "t.csv"),
         *("--save-video", "v.mp4", "--subtitles", "s.srt", "--timeline", "t.png", "--summary", "s.json"),
     )
+    files = ("t.csv", "v.mp4", "s.srt", "t.png", "s.json")
+    for name in files:
+        Path(name).write_text("an earlier run's")
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     wait_for_lines(process, Path("t.csv.unfinished.jsonl"), 50)
     process.send_signal(signal.SIGINT)
@@ -188,16 +193,19 @@ def test_ctrl_c_leaves_valid_results_and_the_run_goes_on(long_clip: Path, weight
     errors = process.stderr.read().decode()
     assert process.wait(120) == 130
     assert errors.splitlines()[-1] == "interrupted"
+    assert "results in t.csv.partial; summary in s.json.partial; subtitles in s.srt.partial; " in errors
     assert "the same command goes on from there" in errors
-    done = len(Path("t.csv").read_text().splitlines()) - 1
+    assert {Path(name).read_text() for name in files} == {"an earlier run's"}
+    done = len(Path("t.csv.partial").read_text().splitlines()) - 1
     assert 50 <= done < 240
-    with av.open("v.mp4") as file:
+    with av.open("v.mp4.partial") as file:
         assert sum(1 for _ in file.decode(video=0)) == done
-    assert json.loads(Path("s.json").read_text())["frames"] == done
+    assert json.loads(Path("s.json.partial").read_text())["frames"] == done
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"going on after {done} frames" in again.stderr
     assert len(Path("t.csv").read_text().splitlines()) == 241
-    assert not list(Path().glob("*.unfinished*"))
+    assert json.loads(Path("s.json").read_text())["frames"] == 240
+    assert not [*Path().glob("*.unfinished*"), *Path().glob("*.partial")]
 
 
 @pytest.mark.slow

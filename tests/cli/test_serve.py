@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import resource
@@ -131,9 +132,11 @@ def test_it_answers_writes_no_file_logs_no_upload_and_finishes_what_it_accepted(
 def test_what_it_cannot_start_with_is_a_sentence(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    handlers = logging.getLogger().handlers[:]
     with pytest.raises(SystemExit) as stop:
         main(["serve", *arguments, *([] if "--host" in arguments else ["--port", "0"])])
     assert stop.value.code == 1
+    assert logging.getLogger().handlers == handlers, "logs went on to a standard error that is closed by now"
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("error: ")
     assert sentence in error

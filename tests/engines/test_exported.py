@@ -139,6 +139,30 @@ def test_refuses(exported: Path, engine: str, device: str, message: str) -> None
         create_engine(exported, engine, device)
 
 
+@pytest.mark.parametrize(
+    ("missing", "engine", "message"),
+    [
+        (["openvino"], "openvino", r"the engine openvino needs openvino: pip install 'apvit\[openvino\]'"),
+        (["onnxruntime"], "onnx", r"the engine onnx needs onnxruntime: pip install 'apvit\[onnx\]'"),
+        (["onnxscript"], "onnx", r"for onnx: pip install 'apvit\[export\]', then run `apvit export .*` once"),
+    ],
+)
+def test_a_missing_extra_is_named_at_once(
+    weights: Path, missing: list[str], engine: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in missing:
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(EngineError, match=message):
+        create_engine(weights, engine)  # which has not been exported either
+
+
+def test_an_exported_file_without_any_engine(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(EngineError, match=r"needs onnxruntime or openvino: pip install 'apvit\[onnx\]'"):
+        create_engine(exported)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_foreign_files(engine, exported: Path, tmp_path: Path) -> None:
     graph = onnx.load(exported)

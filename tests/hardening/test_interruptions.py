@@ -78,8 +78,9 @@ def test_ctrl_c_keeps_what_is_done(place: Path, form: str) -> None:
     assert status == 130
     assert errors.splitlines()[-1] == "interrupted"
     assert "Traceback" not in errors
-    assert 1 <= len(read(place / "old", form)) < 5000
-    assert not list(place.glob("*.partial"))
+    assert "results so far in old.partial, old is an earlier run's" in errors
+    assert 1 <= len(read(place / "old.partial", form)) < 5000
+    assert (place / "old").read_bytes() == OLD
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

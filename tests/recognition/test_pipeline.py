@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apvit.recognition import pipeline
-from apvit.recognition.pipeline import QUEUED, Output, Pipeline, Prepared
+from apvit.recognition.pipeline import QUEUED, FaceOutput, Pipeline, Prepared
 from apvit.recognition.profile import Profile
 from apvit.recognition.results import Face, Recognition
 
@@ -33,12 +33,12 @@ def prepare(source: tuple[int, int, bool]) -> Prepared:
     return Prepared(Recognition(source, 10, 10, [], None, picture), list(range(faces)), crops)
 
 
-def classify(crops: Sequence[Any]) -> list[Output]:
+def classify(crops: Sequence[Any]) -> list[FaceOutput]:
     """The probability tells which face it was, the patches how many shared its batch."""
     return [(float(crop[0, 0, 0]) / 256, np.arange(len(crops)), crop) for crop in crops]
 
 
-def finish(prepared: Prepared, outputs: Sequence[Output]) -> Recognition:
+def finish(prepared: Prepared, outputs: Sequence[FaceOutput]) -> Recognition:
     if prepared.recognition.error is not None:
         return prepared.recognition
     faces = []
@@ -55,7 +55,7 @@ def run(
     batch_size: int = 4,
     *,
     prepare: Callable[[Any], Prepared] = prepare,
-    classify: Callable[[Sequence[Any]], list[Output]] = classify,
+    classify: Callable[[Sequence[Any]], list[FaceOutput]] = classify,
     profile: Profile | None = None,
 ) -> Iterator[Recognition]:
     profile = profile or Profile()
@@ -163,7 +163,7 @@ def test_an_error_comes_after_the_results_before_it(workers: int, where: str) ->
             raise RuntimeError("no more")
         return prepare(source)
 
-    def failing(crops: Sequence[Any]) -> list[Output]:
+    def failing(crops: Sequence[Any]) -> list[FaceOutput]:
         if where == "classify" and len(crops) == 4:
             raise RuntimeError("no more")
         return classify(crops)

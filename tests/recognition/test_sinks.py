@@ -137,6 +137,19 @@ def test_the_file_gets_its_name_when_it_is_complete(tmp_path: Path, form: str) -
     assert [p.name for p in tmp_path.iterdir()] == ["o"]
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_what_ends_early_can_be_read_beside_an_earlier_file(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "o"
+    path.write_text("an earlier run's")
+    whole = write(form, tmp_path / "whole").read_bytes()
+    sink = open_sink(form, path, NAMES)
+    for recognition in FOUND:
+        sink.write(recognition)
+    sink.close(whole=False)
+    assert path.read_text() == "an earlier run's"
+    assert (tmp_path / "o.partial").read_bytes() == whole
+
+
 def test_json_lines_are_complete_while_the_run_goes_on(tmp_path: Path) -> None:
     sink = JsonlSink(OutputFile(tmp_path / "o"))
     sink.write(FOUND[0])

@@ -243,9 +243,35 @@ def test_a_journal_of_other_settings_begins_anew(tmp_path: Path) -> None:
     assert list(second.done()) == []
 
 
-def test_an_interrupted_journal_gives_a_table_and_stays(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "t.csv", "csv", NAMES, {})
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_an_interrupted_journal_gives_a_partial_table_and_stays(tmp_path: Path, form: str) -> None:
+    output = tmp_path / "t"
+    output.write_text("an earlier run's")
+    journal = Journal(output, form, NAMES, {})
     journal.write(FRAMES[0])
-    journal.finish(whole=False)
-    assert len(list(read_table(tmp_path / "t.csv"))) == 1
-    assert Journal(tmp_path / "t.csv", "csv", NAMES, {}).resumes
+    partial = journal.finish(whole=False)
+    assert partial == tmp_path / "t.partial"
+    assert len(list(read_table(partial))) == 1
+    assert output.read_text() == "an earlier run's"
+    again = Journal(output, form, NAMES, {})
+    assert len(list(again.done())) == 1
+    again.write(FRAMES[1])
+    assert again.finish(whole=True) == output
+    assert len(list(read_table(output))) == 2
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_what_is_rendered_from_a_partial_table_is_partial_too(sounding: Path, tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("s.json", "s.srt", "t.png", "v.mp4")}
+    for path in files.values():
+        path.write_text("an earlier run's")
+    summary = summarise(FRAMES[:3])
+    write_summary(files["s.json"], summary, whole=False)
+    write_subtitles(files["s.srt"], FRAMES[:3], whole=False)
+    write_timeline(files["t.png"], lambda: FRAMES[:3], summary, whole=False)
+    annotate_video(sounding, FRAMES[:3], files["v.mp4"], until=0.5, whole=False)
+    assert {path.read_text() for path in files.values()} == {"an earlier run's"}
+    assert json.loads((tmp_path / "s.json.partial").read_text())["frames"] == 3
+    assert (tmp_path / "s.srt.partial").read_text().startswith("1\n00:00:00")
+    assert Image.open(tmp_path / "t.png.partial").format == "PNG"
+    assert len(frames_of(tmp_path / "v.mp4.partial")) == 6

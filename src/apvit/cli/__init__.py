@@ -17,6 +17,8 @@ from apvit.cli.doctor import doctor
 from apvit.cli.evaluate import evaluate
 from apvit.cli.explain import explain
 from apvit.cli.export import export
+from apvit.cli.help import tidy
+from apvit.cli.interruption import INTERRUPTED
 from apvit.cli.models import models
 from apvit.cli.recognize import recognize
 from apvit.cli.robustness import robustness
@@ -33,24 +35,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(recognize)
-app.command()(models)
-app.add_typer(data.app)
+USE, MEASURE, MOVE = "Recognise", "Train and measure", "Other engines and formats, speed"
+app.command(rich_help_panel=USE)(recognize)
+app.command(rich_help_panel=USE)(explain)
+app.command(rich_help_panel=USE)(serve)
+app.command(rich_help_panel=USE)(models)
+app.command(rich_help_panel=USE)(doctor)
+app.add_typer(data.app, rich_help_panel=MEASURE)
 # The recipe's fields are its options: jsonargparse reads them, and answers --help too.
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(train)
-app.command()(evaluate)
-app.command()(robustness)
-app.command()(calibrate)
-app.command()(convert)
-app.command()(export)
-app.command()(explain)
-app.command()(benchmark)
-app.command()(doctor)
-app.command()(tune)
-app.command()(serve)
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+app.command(
+    rich_help_panel=MEASURE,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)(train)
+app.command(rich_help_panel=MEASURE)(evaluate)
+app.command(rich_help_panel=MEASURE)(robustness)
+app.command(rich_help_panel=MEASURE)(calibrate)
+app.command(rich_help_panel=MOVE)(export)
+app.command(rich_help_panel=MOVE)(tune)
+app.command(rich_help_panel=MOVE)(benchmark)
+app.command(rich_help_panel=MOVE)(convert)
 
 
 def _show_version(wanted: bool) -> None:
@@ -65,11 +68,11 @@ def _show_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", metavar="", callback=_show_version, is_eager=True, help="Show the version and exit."),
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
     debug: Annotated[
         bool,
-        typer.Option("--debug", metavar="", help="Show the traceback of an error; may stand anywhere on the line."),
+        typer.Option("--debug", help="Show the traceback of an error; may stand anywhere on the line."),
     ] = False,
 ) -> None:
     """Facial expression recognition with attentive pooling (APViT).
@@ -89,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # a file's name may hold what the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(args=arguments, prog_name="apvit")
+        command = typer.main.get_command(app)
+        tidy(command, [])
+        command(args=arguments, prog_name="apvit")
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             print("interrupted", file=sys.stderr)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 def benchmark(
     weights: Annotated[
-        str, typer.Argument(metavar="[W]", help="Bundled name, weight file, hf://owner/repo, or exported .onnx file.")
+        str, typer.Argument(metavar="W", help="Bundled name, weight file, hf://owner/repo, or exported .onnx file.")
     ] = "apvit_tiny",
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="E", help="torch, onnx or openvino; may be repeated.", show_default="all that can run W here"
+            metavar="NAME", help="torch, onnx or openvino; may be repeated.", show_default="all that can run W here"
         ),
     ] = None,
     batch: Annotated[
@@ -38,9 +38,11 @@ def benchmark(
     seconds: Annotated[
         float, typer.Option(min=0.01, max=600, metavar="S", help="Time for each engine, keep and batch.")
     ] = 2.0,
-    device: Annotated[str, typer.Option(help="Where torch runs: auto, cpu or cuda; the others use the CPU.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="Where torch runs: auto, cpu, cuda, cuda:1 ...; the others use the CPU.")
+    ] = "auto",
     compile: Annotated[
-        bool, typer.Option("--compile", metavar="", help="Measure torch compiled too; compiling takes minutes.")
+        bool, typer.Option("--compile", help="Measure torch compiled too; compiling takes minutes.")
     ] = False,
     precision: Annotated[
         str, typer.Option(metavar="P", help="Measure torch in this precision too: bf16, which is for GPUs.")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from apvit.cli.options import FacesAtOnce, Split, TorchDevice
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -23,10 +25,10 @@ def calibrate(
             "`apvit data prepare` understands.",
         ),
     ],
-    split: Annotated[str | None, typer.Option(help="Split to read; default: the file's own, else valid.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the folds and of the floor.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces in a batch.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    split: Split = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the folds, of the floor and of the bootstrap.")] = 0,
+    batch_size: FacesAtOnce = 64,
+    device: TorchDevice = "auto",
 ) -> None:
     """Fit the temperature of weights, and write them with it and its figures in the card.
 

@@ -9,19 +9,27 @@ import typer
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Official checkpoint: .pth, or .safetensors with official names.")],
-    output: Annotated[Path, typer.Argument(help="Weight file to write, *.safetensors; replaced where it exists.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Official checkpoint: .pth, or .safetensors with official names.")
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Weight file to write, *.safetensors; replaced where it exists.")
+    ],
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
     labels: Annotated[
         str | None,
-        typer.Option(help="Label space; by default apvit-official-7 or -8, as there are classes."),
+        typer.Option(metavar="NAME", help="Label space; by default apvit-official-7 or -8, as there are classes."),
     ] = None,
-    heads: Annotated[int, typer.Option(help="Attention heads; a checkpoint does not say them.")] = 8,
+    heads: Annotated[int, typer.Option(metavar="N", help="Attention heads; a checkpoint does not say them.")] = 8,
     patch_keep: Annotated[
-        str, typer.Option(help="Patches that APP keeps: a count, a rate below 1, or none for no pooling.")
+        str,
+        typer.Option(metavar="KEEP", help="Patches that APP keeps: a count, a rate below 1, or none for no pooling."),
     ] = "160",
     token_keep: Annotated[
-        str, typer.Option(help="What ATP keeps in each block, separated by commas: rates or counts; or none.")
+        str,
+        typer.Option(
+            metavar="A,B,...", help="What ATP keeps in each block, separated by commas: rates or counts; or none."
+        ),
     ] = "1,1,1,1,.9,.9,.9,.9",
 ) -> None:
     """Convert an official APViT checkpoint to a weight file with a card, and say what was used.

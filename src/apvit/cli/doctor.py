@@ -43,7 +43,7 @@ def doctor(
     seconds: Annotated[
         float, typer.Option(min=0, max=600, metavar="S", help="Time for the measurement; 0: none.")
     ] = 8.0,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="JSON for programs instead of lines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs instead of lines.")] = False,
 ) -> None:
     """Show what is installed, what is broken and what would be faster, with a measurement of some seconds.
 

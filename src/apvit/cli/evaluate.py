@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from apvit.cli.options import FacesAtOnce, Resamples, Split, TorchDevice
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -28,7 +30,7 @@ def evaluate(
             help="Bundled name, path, or hf://owner/repo; may be repeated with --cross. Default: apvit_tiny.",
         ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Split to read; default: the file's own, else valid.")] = None,
+    split: Split = None,
     cross: Annotated[
         bool, typer.Option("--cross", help="Every --weights on every --data: trained on one, tested on another.")
     ] = False,
@@ -36,10 +38,10 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write a report there: Markdown, JSON, pictures, a table of faces."),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the 95 % intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces in a batch.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resamples: Resamples = 1000,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the bootstrap.")] = 0,
+    batch_size: FacesAtOnce = 64,
+    device: TorchDevice = "auto",
 ) -> None:
     """Measure weights on a split: a table for people on stderr, one JSON line for programs on stdout."""
     from rich.console import Console

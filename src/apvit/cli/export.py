@@ -27,7 +27,6 @@ def export(
         bool,
         typer.Option(
             "--pixels",
-            metavar="",
             help="Put the preprocessing inside: uint8 RGB faces in, probabilities out, for other programs.",
         ),
     ] = False,
@@ -45,9 +44,7 @@ def export(
     ] = None,
     int8: Annotated[
         bool,
-        typer.Option(
-            "--int8", metavar="", help="int8 convolutions and linear layers; what pooling selects by stays float32."
-        ),
+        typer.Option("--int8", help="int8 convolutions and linear layers; what pooling selects by stays float32."),
     ] = False,
     calibrate: Annotated[
         str | None,

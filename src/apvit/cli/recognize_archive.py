@@ -2,75 +2,72 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-if TYPE_CHECKING:
-    from apvit.cli.recognize import _Messages
+from apvit.cli.interruption import INTERRUPTED
+from apvit.cli.messages import Messages
 
 
-def check_archive_options(inputs: Sequence[str], output: str | None, form: str, unusable: Sequence[str]) -> str:
-    """The folder of results. Raises typer.BadParameter for options that do not go together with --ray.
+def recognize_archive(
+    inputs: Sequence[str],
+    address: str,
+    *,
+    form: str,
+    output: str | None,
+    weights: str,
+    workers: int | None,
+    shard_size: int,
+    recognizer_options: Mapping[str, Any],
+) -> None:
+    """Do what is left of the job; exits with 1 where a picture of this run could not be used, 130 after Ctrl-C."""
+    folder = _check(inputs, output, form)
+    from apvit.recognition.archive import Archive
 
-    unusable: options that were given and that an archive has no place for.
-    """
+    start = time.monotonic()
+    with Messages(bar=sys.stderr.isatty()) as messages:
+        archive = Archive(
+            inputs, folder, shard_size=shard_size, weights=weights, options=recognizer_options, warn=messages.warn
+        )
+        job, finished = archive.job, len(archive.finished)
+        messages.say(
+            f"{job.inputs:,} pictures in {job.shards:,} shards of {shard_size:,}"
+            + (f", of which {finished:,} are finished" if finished else "")
+        )
+        messages.expect(sum(job.size(number) for number in range(job.shards) if number not in archive.finished))
+        pictures = faces = errors = 0
+        try:
+            for report in archive.run(address, workers=workers):
+                pictures, faces, errors = pictures + report.pictures, faces + report.faces, errors + report.errors
+                messages.advance(report.pictures)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        finally:
+            left = job.shards - len(archive.finished)
+            messages.say(
+                f"{pictures:,} pictures, {faces:,} faces"
+                + (f", {errors:,} could not be used" if errors else "")
+                + f" in {time.monotonic() - start:.1f} s; results in {archive.folder.name}"
+                + (f"; {left:,} of {job.shards:,} shards are left: start again to go on" if left else "")
+            )
+    if errors:
+        raise typer.Exit(1)
+
+
+def _check(inputs: Sequence[str], output: str | None, form: str) -> str:
+    """The folder of results. Raises typer.BadParameter for what does not go together with --ray."""
     if output is None:
         raise typer.BadParameter(
             "an archive's results are a folder of Parquet files: add --output FOLDER", param_hint="--ray"
         )
     if form not in ("table", "parquet"):
         raise typer.BadParameter(f"an archive's results are Parquet files, not {form}", param_hint="--format")
-    if unusable:
-        raise typer.BadParameter("this does not go together with --ray", param_hint=unusable[0])
     if "-" in inputs:
         raise typer.BadParameter(
             "a list on standard input is gone when the job starts again; save it as a .txt file", param_hint="INPUT"
         )
     return output
-
-
-def recognize_archive(
-    inputs: Sequence[str],
-    output: str,
-    address: str,
-    *,
-    messages: _Messages,
-    workers: int | None,
-    shard_size: int,
-    weights: str,
-    options: Mapping[str, Any],
-) -> None:
-    """Do what is left of the job; exits with 1 where a picture of this run could not be used, 130 after Ctrl-C.
-
-    options: the recognizer's arguments besides the weights; the rest as for `Archive`.
-    """
-    from apvit.recognition.archive import Archive
-
-    start = time.monotonic()
-    archive = Archive(inputs, output, shard_size=shard_size, weights=weights, options=options, warn=messages.warn)
-    job, finished = archive.job, len(archive.finished)
-    messages.say(
-        f"{job.inputs:,} pictures in {job.shards:,} shards of {shard_size:,}"
-        + (f", of which {finished:,} are finished" if finished else "")
-    )
-    messages.expect(sum(job.size(number) for number in range(job.shards) if number not in archive.finished))
-    pictures = faces = errors = 0
-    try:
-        for report in archive.run(address, workers=workers):
-            pictures, faces, errors = pictures + report.pictures, faces + report.faces, errors + report.errors
-            messages.advance(report.pictures)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    finally:
-        left = job.shards - len(archive.finished)
-        messages.say(
-            f"{pictures:,} pictures, {faces:,} faces"
-            + (f", {errors:,} could not be used" if errors else "")
-            + f" in {time.monotonic() - start:.1f} s; results in {archive.folder.name}"
-            + (f"; {left:,} of {job.shards:,} shards are left: start again to go on" if left else "")
-        )
-    if errors:
-        raise typer.Exit(1)

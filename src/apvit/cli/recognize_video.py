@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from apvit.cli.interruption import INTERRUPTED, uninterrupted
+from apvit.cli.messages import Messages
+from apvit.cli.recognize_video_rendering import print_summary, render, render_again
+
 if TYPE_CHECKING:
-    from apvit.cli.recognize import _Messages
     from apvit.recognition import Recognizer
     from apvit.recognition.video.clip import Clip
     from apvit.recognition.video.journal import Journal
@@ -34,10 +37,6 @@ class VideoOptions:
     save_video: Path | None = None
     from_table: Path | None = None
 
-    def given(self) -> list[str]:
-        """The options that were given, as they are written."""
-        return [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
-
     def rendered(self) -> dict[str, Path]:
         """The files to be rendered from the table, by what they are."""
         files = {"summary": self.summary, "subtitles": self.subtitles, "timeline": self.timeline}
@@ -52,14 +51,32 @@ def recognize_video(
     output: str | None,
     weights: str,
     recognizer_options: Mapping[str, Any],
-    messages: _Messages,
 ) -> None:
-    """Do it; exits with 1 for a video that ended early, 130 after Ctrl-C. Results so far are kept in both cases."""
-    source = inputs[0]
+    """Do it; exits with 1 for a video that ended early, with 130 after Ctrl-C.
+
+    Where more is to come, after Ctrl-C or in a stream that stopped, all files with what was done stay in their partial
+    names; a truncated video and a live source hold no more than this, so theirs are complete.
+    """
     _check(inputs, options, output, with_embeddings=bool(recognizer_options["embeddings"]))
-    if options.from_table is not None:
-        _render_again(source, options, form, output, messages)
-        return
+    # On a terminal, lines that go by show the progress themselves.
+    bar = sys.stderr.isatty() and (output is not None or form == "table" or not sys.stdout.isatty())
+    with Messages(bar=bar, unit="frames") as messages:
+        if options.from_table is not None:
+            render_again(inputs[0], options, form, output, messages)
+        else:
+            _recognize(inputs[0], options, form, output, weights, recognizer_options, messages)
+
+
+def _recognize(
+    source: str,
+    options: VideoOptions,
+    form: str,
+    output: str | None,
+    weights: str,
+    recognizer_options: Mapping[str, Any],
+    messages: Messages,
+) -> None:
+    """Recognise what of the video is not done yet, and render what was asked for."""
     from apvit.recognition import Recognizer
     from apvit.recognition.video.clip import Clip
     from apvit.recognition.video.errors import VideoError
@@ -85,15 +102,14 @@ def recognize_video(
             run.stream = form
         run.recognise()
         if run.journal is not None and run.frames:
-            whole = clip.live or not (run.interrupted or run.may_go_on)
-            last = run.render(whole=whole)
+            seen = run.render()
             if form == "table":
-                _print_summary(last)
-            elif output is not None and not whole:
-                messages.say(f"what is done is in {output}; the same command goes on from there")
+                print_summary(seen)
         messages.say(run.closing_line(output))
+        if run.frames and output is not None and not run.whole:
+            messages.say(f"{output} is made when all is done: the same command goes on from there")
         if run.interrupted:
-            raise typer.Exit(130)
+            raise typer.Exit(INTERRUPTED)
         if run.error is not None:
             messages.error(run.error)
             raise typer.Exit(1)
@@ -102,7 +118,7 @@ def recognize_video(
 class _Run:
     """One pass over a clip: frames on their way to the journal and the stream, and what became of it."""
 
-    def __init__(self, clip: Clip, recognizer: Recognizer, options: VideoOptions, messages: _Messages) -> None:
+    def __init__(self, clip: Clip, recognizer: Recognizer, options: VideoOptions, messages: Messages) -> None:
         from apvit.recognition.video.recognising import Progress
         from apvit.recognition.video.sampling import Every
         from apvit.recognition.video.smoothing import DEFAULT_WINDOW
@@ -121,7 +137,6 @@ class _Run:
 
     def recognise(self) -> None:
         """Recognise until the end, Ctrl-C, or the clip's early end."""
-        from apvit.cli.recognize import _uninterrupted
         from apvit.recognition.video.clip import is_stream
         from apvit.recognition.video.errors import StoppedError, VideoError
         from apvit.recognition.video.recognising import recognise
@@ -140,7 +155,7 @@ class _Run:
                 done=self._done(),
                 progress=self.progress,
             ):
-                with _uninterrupted():
+                with uninterrupted():
                     if self.journal is not None:
                         self.journal.write(frame)
                     if table is not None:
@@ -171,20 +186,25 @@ class _Run:
         self.last = frame.time
         self.messages.advance()
 
-    def render(self, *, whole: bool) -> Summary:
+    @property
+    def whole(self) -> bool:
+        """Whether no more is to come: the same command would not go on, it would begin anew."""
+        return self.clip.live or not (self.interrupted or self.may_go_on)
+
+    def render(self) -> Summary:
         """Complete the table, and make from it what was asked for."""
-        from apvit.cli.recognize import _uninterrupted
         from apvit.recognition.video.table import read_table
 
         assert self.journal is not None
-        with _uninterrupted():
-            self.journal.finish(whole=whole)
-        table = self.journal.output
-        until = None if whole and not self.interrupted else self.last
-        return _render(self.clip.source, lambda: read_table(table), self.options, until=until)
+        with uninterrupted():
+            table = self.journal.finish(whole=self.whole)
+        until = self.last if self.interrupted or not self.whole else None
+        return render(self.clip.source, lambda: read_table(table), self.options, until=until, whole=self.whole)
 
     def closing_line(self, output: str | None) -> str:
-        """What was done, in one line."""
+        """What was done and where it is, in one line."""
+        from apvit.recognition.files import partial_name
+
         seconds = time.monotonic() - self.start
         new = self.frames - self.resumed
         parts = [f"{self.frames:,} frames", f"{self.faces:,} faces in them"]
@@ -193,10 +213,12 @@ class _Run:
         if self.clip.broken:
             parts.append(f"{self.clip.broken:,} broken and left out")
         line = f"{', '.join(parts)}; {new / max(seconds, 1e-9):.1f} frames a second"
-        files = [] if output is None or not self.frames else [f"results in {output}"]
-        if self.frames:
-            files += [f"{name} in {path}" for name, path in self.options.rendered().items()]
-        return "; ".join([line, *files])
+        if not self.frames:
+            return line
+        files = {} if output is None else {"results": Path(output)}
+        files |= self.options.rendered()
+        places = [f"{name} in {path if self.whole else partial_name(path)}" for name, path in files.items()]
+        return "; ".join([line, *places])
 
 
 def _check(inputs: list[str], options: VideoOptions, output: str | None, *, with_embeddings: bool) -> None:
@@ -230,45 +252,6 @@ def _check(inputs: list[str], options: VideoOptions, output: str | None, *, with
         raise typer.BadParameter("nothing is recognised with --from-table", param_hint="--embeddings")
 
 
-def _render_again(source: str, options: VideoOptions, form: str, output: str | None, messages: _Messages) -> None:
-    """Render from the table of an earlier run, and copy it where another format is asked for."""
-    from apvit.recognition.video.table import open_table, read_table
-
-    table = options.from_table
-    assert table is not None
-    summary = _render(source, lambda: read_table(table), options)
-    if form == "table":
-        _print_summary(summary)
-    else:
-        copy = open_table(form, output, summary.expressions)
-        for frame in read_table(table):
-            copy.write(frame)
-        copy.close()
-    files = [f"{name} in {path}" for name, path in options.rendered().items()]
-    messages.say("; ".join([f"{summary.frames:,} frames from {table}", *files]))
-
-
-def _render(
-    source: str, frames: Callable[[], Iterable[VideoFrame]], options: VideoOptions, *, until: float | None = None
-) -> Summary:
-    """Make what was asked for from the table, which `frames` reads anew each time."""
-    from apvit.recognition.video.annotated import annotate_video
-    from apvit.recognition.video.subtitles import write_subtitles
-    from apvit.recognition.video.summary import summarise, write_summary
-    from apvit.recognition.video.timeline import write_timeline
-
-    summary = summarise(frames())
-    if options.summary is not None:
-        write_summary(options.summary, summary)
-    if options.subtitles is not None:
-        write_subtitles(options.subtitles, frames())
-    if options.timeline is not None:
-        write_timeline(options.timeline, frames, summary)
-    if options.save_video is not None:
-        annotate_video(source, frames(), options.save_video, numbered=len(summary.tracks) > 1, until=until)
-    return summary
-
-
 def _settings(
     clip: Clip, options: VideoOptions, weights: str, recognizer_options: Mapping[str, Any], card: str
 ) -> dict[str, Any]:
@@ -292,31 +275,3 @@ def _settings(
         "card": card,
         "options": dict(recognizer_options),
     }
-
-
-def _print_summary(summary: Summary) -> None:
-    """The table for people on standard output: a line per track."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False, soft_wrap=True)
-    if not summary.tracks:
-        console.print(Text("no face was found", "dim"))
-        return
-    console.print(Text(f"{'track':>5}  {'from':>9}  {'to':>9}  {'seen':>8}  {'changes':>7}  expressions", "bold"))
-    for track in summary.tracks:
-        shown = [(name, share) for name, share in track.share.items() if share >= 0.005][:3]
-        console.print(
-            Text(
-                f"{track.track:>5}  {_clock(track.start):>9}  {_clock(track.end):>9}  {track.seconds:>6.1f} s  "
-                f"{track.changes:>7}  "
-            )
-            + Text(", ".join(f"{name} {share:.0%}" for name, share in shown))
-        )
-    sys.stdout.flush()
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from apvit.cli.options import FacesAtOnce, Resamples, Split, TorchDevice
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -26,7 +28,7 @@ def robustness(
             "Default: apvit_tiny.",
         ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Split to read; default: the file's own, else valid.")] = None,
+    split: Split = None,
     lists: Annotated[
         list[Path] | None,
         typer.Option(
@@ -48,10 +50,12 @@ def robustness(
     report: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write robustness.md, .json and .png there.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of damage, of the faces drawn and of the bootstrap.")] = 0,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 1000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces in a batch.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Of damage, of the faces drawn and of the bootstrap.")
+    ] = 0,
+    resamples: Resamples = 1000,
+    batch_size: FacesAtOnce = 64,
+    device: TorchDevice = "auto",
 ) -> None:
     """Measure what damage costs: curves over severity, hard faces, several weights side by side.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-NETWORK, LIMITS, BATCHES = "Network", "Limits of a request", "Batches"
+from apvit.cli.options import NETWORK, Detector, DetectorModel, Device, Engine, Weights
+
+LIMITS, BATCHES = "Limits of a request", "Batches"
 
 
 def serve(
@@ -21,32 +23,15 @@ def serve(
             help="API keys, one a line; a caller must show one. Else from the environment (APVIT_API_KEYS).",
         ),
     ] = None,
-    weights: Annotated[
-        str,
-        typer.Option(
-            metavar="W", help="A bundled name (apvit models), a file, or hf://owner/repo.", rich_help_panel=NETWORK
-        ),
-    ] = "apvit_tiny",
+    weights: Weights = "apvit_tiny",
     keep: Annotated[
         str | None,
         typer.Option(metavar="KEEP", help="Compute dial of requests that say nothing.", rich_help_panel=NETWORK),
     ] = None,
-    detector: Annotated[
-        Literal["mtcnn", "yunet", "none"],
-        typer.Option(help="Who finds the faces; none: every picture already is one face.", rich_help_panel=NETWORK),
-    ] = "mtcnn",
-    detector_model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="YuNet's model file; else from the cache or the hub.", rich_help_panel=NETWORK
-        ),
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(metavar="NAME", help="What runs the network.", rich_help_panel=NETWORK)
-    ] = "auto",
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=NETWORK)
-    ] = "auto",
+    engine: Engine = "auto",
+    device: Device = "auto",
+    detector: Detector = "mtcnn",
+    detector_model: DetectorModel = None,
     max_body: Annotated[
         int, typer.Option(metavar="BYTES", min=1, help="Bytes of a request.", rich_help_panel=LIMITS)
     ] = 20_000_000,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from apvit.cli.options import FacesAtOnce, Resamples, Split, TorchDevice
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -21,7 +23,7 @@ def tune(
             metavar="D", help="Prepared Parquet file or folder, or anything `apvit data prepare` understands."
         ),
     ],
-    split: Annotated[str | None, typer.Option(help="Split to read; default: the file's own, else valid.")] = None,
+    split: Split = None,
     budget: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Choose the most accurate setting within this time a face, such as 10ms."),
@@ -38,19 +40,21 @@ def tune(
     faces: Annotated[
         int | None, typer.Option(min=2, metavar="N", help="Search on N faces, drawn by the seed; default: all.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="torch, onnx or openvino.")] = "torch",
+    engine: Annotated[str, typer.Option(metavar="NAME", help="torch, onnx or openvino.")] = "torch",
     timed_batch: Annotated[
         int, typer.Option(min=1, metavar="B", help="Faces at once while timing: 1 for a camera, more for archives.")
     ] = 1,
     report: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write tune.json and tune.png there.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="OUT.safetensors", help="Write a copy of the weights whose card holds the choice."),
+        typer.Option(metavar="FILE", help="Write a copy of the weights (.safetensors) whose card holds the choice."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the faces drawn, their halves and the bootstrap.")] = 0,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the 95 % intervals.")] = 1000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces in a batch while measuring accuracy.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Of the faces drawn, their halves and the bootstrap.")
+    ] = 0,
+    resamples: Resamples = 1000,
+    batch_size: FacesAtOnce = 64,
+    device: TorchDevice = "auto",
 ) -> None:
     """Search how many patches and tokens to keep: accuracy on real faces, time on this machine, no retraining.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from apvit.weights import find_weights
 
 from .dial import Keep
 from .engine import PRECISIONS, Engine, EngineError, Output
-from .exported import EXPORTED_ENGINES, SUFFIX, is_installed, open_exported
+from .exported import EXPORTED_ENGINES, SUFFIX, check_installed, is_installed, open_exported
 
 ENGINES = ("torch", *EXPORTED_ENGINES)
 
@@ -43,6 +44,8 @@ def create_engine(
         raise EngineError(f"unknown engine {engine!r}; known are auto, {', '.join(ENGINES)}")
     if precision not in PRECISIONS:
         raise EngineError(f"unknown precision {precision!r}; known are {', '.join(PRECISIONS)}")
+    if engine in EXPORTED_ENGINES:  # at once, not only when there is an export to open
+        check_installed(engine)
     path = find_weights(ref)
     for_torch = compile or precision != "float32"
     if for_torch and (path.suffix == SUFFIX or engine not in ("auto", "torch")):
@@ -61,7 +64,8 @@ def create_engine(
         return open_exported(export, _on_cpu(engine, device))
     if engine not in ("auto", "torch"):
         dial = "" if keep is None else f" --keep {keep}"
-        raise EngineError(f"{ref} has not been exported for {engine}: run `apvit export {ref}{dial}` once")
+        first = "" if find_spec("onnx") and find_spec("onnxscript") else "pip install 'apvit[export]', then "
+        raise EngineError(f"{ref} has not been exported for {engine}: {first}run `apvit export {ref}{dial}` once")
     from .torch_engine import TorchEngine
 
     return TorchEngine(path, device=device, keep=keep, compile=compile, precision=precision)

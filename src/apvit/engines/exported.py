@@ -102,13 +102,24 @@ def is_installed(engine: str) -> bool:
     return find_spec(EXPORTED_ENGINES[engine][0]) is not None
 
 
+def check_installed(engine: str) -> None:
+    """Raises EngineError, which names the extra, where an engine of exported files, or for "auto" any, is not there."""
+    names = _candidates(engine)
+    if not any(map(is_installed, names)):
+        wanted = "an exported file" if engine == "auto" else f"the engine {engine}"
+        packages = " or ".join(EXPORTED_ENGINES[name][0] for name in names)
+        raise EngineError(f"{wanted} needs {packages}: pip install 'apvit[{names[0]}]'")
+
+
 def open_exported(path: str | Path, engine: str) -> OnnxEngine | OpenVinoEngine:
     """An exported file on `engine`; "auto" prefers ONNX Runtime. EngineError where the engine is not installed."""
-    names = list(EXPORTED_ENGINES) if engine == "auto" else [engine]
-    for name in names:
-        if is_installed(name):
-            return EXPORTED_ENGINES[name][1](path)
-    raise EngineError(f"{path} needs {' or '.join(names)}: pip install 'apvit[{names[0]}]'")
+    check_installed(engine)
+    name = next(filter(is_installed, _candidates(engine)))
+    return EXPORTED_ENGINES[name][1](path)
+
+
+def _candidates(engine: str) -> list[str]:
+    return list(EXPORTED_ENGINES) if engine == "auto" else [engine]
 
 
 def _output(run: Any, x: NDArray[np.float32]) -> Output:

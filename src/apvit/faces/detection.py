@@ -44,6 +44,12 @@ class Detection:
     landmarks: npt.NDArray[np.float32]
 
     @property
+    def sides(self) -> tuple[float, float]:
+        """Width and height of the box."""
+        x1, y1, x2, y2 = self.box
+        return (x2 - x1, y2 - y1)
+
+    @property
     def steady_landmarks(self) -> npt.NDArray[np.float32]:
         """The landmarks rounded to LANDMARK_STEP, [5, 2]: what faces are aligned by."""
         return np.asarray(np.round(self.landmarks / LANDMARK_STEP) * LANDMARK_STEP, dtype=np.float32)

@@ -8,6 +8,8 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from apvit.recognition.files import completing
+
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 MARK = b"annotated by apvit"
 """Written into every file, so that a later run knows which pictures of a folder it may replace."""
@@ -37,17 +39,13 @@ class Album:
             number += 1
         self._numbers[first] = number
         self._used.add(path.name.lower())
-        partial = path.with_name(path.name + ".partial")
-        try:
+        with completing(path) as partial:
             if suffix == ".png":
                 info = PngInfo()
                 info.add_text("Comment", MARK.decode())
                 picture.save(partial, "PNG", pnginfo=info)
             else:
                 picture.save(partial, "JPEG", quality=92, comment=MARK)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
         return path
 
     def _is_free(self, path: Path) -> bool:

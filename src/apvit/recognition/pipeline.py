@@ -26,7 +26,7 @@ from apvit.recognition.profile import Profile
 from apvit.recognition.results import Recognition
 
 Picture: TypeAlias = npt.NDArray[np.uint8]
-Output: TypeAlias = tuple[Any, Any, Any]
+FaceOutput: TypeAlias = tuple[Any, Any, Any]
 """What the network says of a face: probabilities [K], ids of the kept patches, embedding [D]."""
 
 WINDOW_PIXELS = 32_000_000
@@ -56,7 +56,7 @@ class _Window:
     """Pictures whose faces are in the network, in one or more passes."""
 
     pictures: deque[Prepared]
-    passes: list[Future[list[Output]]]
+    passes: list[Future[list[FaceOutput]]]
 
     def is_done(self) -> bool:
         return all(one.done() for one in self.passes)
@@ -72,8 +72,8 @@ class Pipeline:
     def __init__(
         self,
         prepare: Callable[[Any], Prepared],
-        classify: Callable[[Sequence[Picture]], list[Output]],
-        finish: Callable[[Prepared, Sequence[Output]], Recognition],
+        classify: Callable[[Sequence[Picture]], list[FaceOutput]],
+        finish: Callable[[Prepared, Sequence[FaceOutput]], Recognition],
         *,
         workers: int,
         batch_size: int,

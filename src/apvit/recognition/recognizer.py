@@ -13,34 +13,29 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from apvit.recognition.pipeline import Output, Pipeline, Prepared
+from apvit.recognition.loading import RecognizerError, load
+from apvit.recognition.pipeline import FaceOutput, Picture, Pipeline, Prepared
 from apvit.recognition.profile import Profile
 from apvit.recognition.results import Face, Recognition
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from PIL.Image import Image
 
-    from apvit.engines import Engine, Keep
+    from apvit.engines import Keep
     from apvit.explain.explanation import Explanation
     from apvit.faces.alignment import AlignmentTemplate
-    from apvit.faces.detection import Detection, Detector
+    from apvit.faces.detection import Detection
     from apvit.recognition.video.results import VideoFrame
     from apvit.weights import Card
 
     PictureSource: TypeAlias = str | Path | bytes | Image | npt.NDArray[Any]
 
-Picture: TypeAlias = npt.NDArray[np.uint8]
-
 S = TypeVar("S", bound="PictureSource")
 
 MOST_WORKERS = 8
 """Workers by default at most: each holds a picture, and what Python itself does keeps more of them waiting."""
-
-
-class RecognizerError(ValueError):
-    """A recognizer cannot be made or used as asked."""
 
 
 class FaceWarning(UserWarning):
@@ -92,38 +87,29 @@ class Recognizer:
         detector_model: str | Path | None = None,
         keep: str | Keep | None = None,
     ):
+        from apvit.engines.exported import OpenVinoEngine
+
         for name, value in (("batch_size", batch_size), ("workers", workers), ("max_faces", max_faces)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise RecognizerError(f"{name} must be a positive whole number, got {value!r}")
         if not 0 <= min_probability <= 1:
             raise RecognizerError(f"min_probability must lie in 0..1, got {min_probability}")
-        search = {"min_face": min_face, "min_detection": min_detection, "detector_model": detector_model}
-        if detector == "none" and (useless := [name for name, value in search.items() if value is not None]):
-            raise RecognizerError(f"the detector 'none' searches for no faces; leave out {', '.join(useless)}")
-        from apvit.engines import Keep, create_engine
-        from apvit.engines.exported import OnnxEngine, OpenVinoEngine
-        from apvit.faces.detection import DEFAULT_MIN_FACE, create_detector
-
+        self._engine, self._detector = load(
+            weights,
+            detector,
+            engine,
+            device,
+            keep=keep,
+            min_face=min_face,
+            min_detection=min_detection,
+            detector_model=detector_model,
+        )
         self.min_face = min_face
         self.max_faces = max_faces
         self.min_probability = min_probability
         self.batch_size = batch_size
         self.workers = _default_workers() if workers is None else workers
         self.embeddings = embeddings
-        self._detector: Detector | None = None
-        dial = Keep.parse(keep) if isinstance(keep, str) else keep
-        self._engine: Engine = create_engine(weights, engine, device, keep=dial)
-        if detector != "none":
-            # After the engine, which decides whether torch is there at all: an exported file must not bring it in.
-            exported = isinstance(self._engine, (OnnxEngine, OpenVinoEngine))
-            self._detector = create_detector(
-                detector,
-                device="cpu" if exported else _detector_device(detector, device),
-                min_face=DEFAULT_MIN_FACE if min_face is None else min_face,
-                min_score=min_detection,
-                model=detector_model,
-                runtime="onnx" if exported else "torch",
-            )
         # OpenCV's and OpenVINO's objects hold what they are at, so only one thread may use them at a time.
         alone = {"detect": detector == "yunet", "classify": isinstance(self._engine, OpenVinoEngine)}
         self._turns: dict[str, AbstractContextManager[object]] = {
@@ -132,11 +118,6 @@ class Recognizer:
         self._lanes = {"read": self.workers, "align": self.workers} | {
             stage: 1 if one else self.workers for stage, one in alone.items()
         }
-        if self._detector is not None and self.card.preprocessing.alignment is None:
-            raise RecognizerError(
-                f"the weights {weights} name no alignment template, so faces that a detector found cannot be framed as "
-                f"in training; crop the faces yourself and use the detector 'none'"
-            )
 
     @property
     def card(self) -> Card:
@@ -165,13 +146,7 @@ class Recognizer:
 
         source: path, encoded bytes, PIL image, or RGB uint8 [H, W, 3]. Raises PictureError where it cannot be read.
         """
-        from apvit.faces.pictures import read_picture
-
-        picture = read_picture(source)
-        found, crops, warning = self._frame(picture, self._detect(picture))
-        if warning is not None:
-            warnings.warn(warning, FaceWarning, stacklevel=2)
-        return [self._face(picture, *one) for one in zip(found, self._classify(crops), strict=True)]
+        return self._recognise(source)[1]
 
     def explain(self, source: PictureSource) -> list[tuple[Face, Explanation]]:
         """The faces of one picture, largest first, each with why: what pooling kept, what spoke for its expression.
@@ -180,19 +155,15 @@ class Recognizer:
         """
         from apvit.explain.explanation import explain
         from apvit.explain.tracing import photograph_corners
-        from apvit.faces.pictures import read_picture
 
-        picture = read_picture(source)
-        found, crops, warning = self._frame(picture, self._detect(picture))
-        if warning is not None:
-            warnings.warn(warning, FaceWarning, stacklevel=2)
-        faces = [self._face(picture, *one) for one in zip(found, self._classify(crops), strict=True)]
-        landmarks = [None if detection is None else detection.steady_landmarks for detection in found]
-        corners = [photograph_corners(self.grid, picture.shape, points, self.template) for points in landmarks]
+        prepared, faces = self._recognise(source)
+        picture = prepared.recognition.picture
+        assert picture is not None  # what cannot be read has raised
+        landmarks = [None if found is None else found.steady_landmarks for found in prepared.detections]
         explanations = explain(
             self._engine,
-            np.stack(crops) if crops else np.empty((0,), np.uint8),
-            corners=corners,
+            np.stack(prepared.crops) if prepared.crops else np.empty((0,), np.uint8),
+            corners=[photograph_corners(self.grid, picture.shape, points, self.template) for points in landmarks],
             min_probability=self.min_probability,
         )
         return list(zip(faces, explanations, strict=True))
@@ -222,7 +193,7 @@ class Recognizer:
         profile = Profile() if profile is None else profile
         profile.lanes |= self._lanes
         yield from Pipeline(
-            partial(self._prepare, profile),
+            partial(self._prepare_or_error, profile),
             partial(self._classify, profile=profile),
             self._finish,
             workers=self.workers,
@@ -252,28 +223,36 @@ class Recognizer:
         with Clip(source) as clip:
             yield from recognise(self, clip, taken, smooth=smooth)
 
-    def _prepare(self, profile: Profile, source: PictureSource) -> Prepared:
-        """A source read, its faces found and framed, or its error."""
-        from apvit.faces.pictures import PictureError, read_picture
+    # The way of every picture, alone or among many: _prepare (read, _detect, _frame), _classify, _finish.
+    # Frames of a video take the same steps, with tracks between them: video/recognising.py.
 
-        try:
-            with profile.stage("read"):
-                picture = read_picture(source)
-        except (PictureError, OSError) as error:
-            return Prepared(Recognition(source, None, None, [], error), [], [])
+    def _recognise(self, source: PictureSource) -> tuple[Prepared, list[Face]]:
+        """One picture from its source to its faces. A warning of it is shown as the caller's caller's."""
+        prepared = self._prepare(source, Profile())
+        if prepared.recognition.warning is not None:
+            warnings.warn(prepared.recognition.warning, FaceWarning, stacklevel=3)
+        return prepared, self._finish(prepared, self._classify(prepared.crops)).faces
+
+    def _prepare(self, source: PictureSource, profile: Profile) -> Prepared:
+        """A source read, its faces found and framed. Raises PictureError or OSError where it cannot be read."""
+        from apvit.faces.pictures import read_picture
+
+        with profile.stage("read"):
+            picture = read_picture(source)
         found = self._detect(picture, profile)
         with profile.stage("align"):
             framed, crops, warning = self._frame(picture, found)
         height, width = picture.shape[:2]
         return Prepared(Recognition(source, width, height, [], None, picture, warning), framed, crops)
 
-    def _finish(self, prepared: Prepared, outputs: Sequence[Output]) -> Recognition:
-        """A picture with its faces."""
-        picture = prepared.recognition.picture
-        if picture is None:
-            return prepared.recognition
-        pairs = zip(prepared.detections, outputs, strict=True)
-        return replace(prepared.recognition, faces=[self._face(picture, found, output) for found, output in pairs])
+    def _prepare_or_error(self, profile: Profile, source: PictureSource) -> Prepared:
+        """`_prepare`, or the error of a picture that cannot be used."""
+        from apvit.faces.pictures import PictureError
+
+        try:
+            return self._prepare(source, profile)
+        except (PictureError, OSError) as error:
+            return Prepared(Recognition(source, None, None, [], error), [], [])
 
     def _detect(self, picture: Picture, profile: Profile | None = None) -> Sequence[Detection | None]:
         """The faces that the picture keeps, largest first; None stands for the whole picture."""
@@ -282,8 +261,8 @@ class Recognizer:
         # One picture at a time: on a CPU several together are no faster (benchmarks/speed/folder.py).
         with self._turns["detect"], _timed(profile, "detect"):
             (found,) = self._detector.detect([picture])
-        large = [d for d in found if max(_sides(d)) >= (self.min_face or 0)]
-        return sorted(large, key=lambda d: math.prod(_sides(d)), reverse=True)[: self.max_faces]
+        large = [d for d in found if max(d.sides) >= (self.min_face or 0)]
+        return sorted(large, key=lambda d: math.prod(d.sides), reverse=True)[: self.max_faces]
 
     def _frame(
         self, picture: Picture, found: Sequence[Detection | None]
@@ -314,9 +293,9 @@ class Recognizer:
         left_out = len(found) - len(framed)
         return framed, crops, f"{left_out} of {len(found)} faces {'was' if left_out == 1 else 'were'} left out: {why}"
 
-    def _classify(self, crops: Sequence[Picture], profile: Profile | None = None) -> list[Output]:
+    def _classify(self, crops: Sequence[Picture], profile: Profile | None = None) -> list[FaceOutput]:
         """What the network says of each crop, in passes of at most `batch_size`."""
-        results: list[Output] = []
+        results: list[FaceOutput] = []
         for start in range(0, len(crops), self.batch_size):
             with self._turns["classify"], _timed(profile, "classify"):
                 batch = np.stack(crops[start : start + self.batch_size])
@@ -324,7 +303,16 @@ class Recognizer:
             results += zip(output.probabilities, output.patches, output.embedding, strict=True)
         return results
 
-    def _face(self, picture: Picture, detection: Detection | None, output: Output) -> Face:
+    def _finish(self, prepared: Prepared, outputs: Sequence[FaceOutput]) -> Recognition:
+        """A picture with its faces."""
+        picture = prepared.recognition.picture
+        if picture is None:
+            return prepared.recognition
+        pairs = zip(prepared.detections, outputs, strict=True)
+        return replace(prepared.recognition, faces=[self._face(picture, found, output) for found, output in pairs])
+
+    def _face(self, picture: Picture, detection: Detection | None, output: FaceOutput) -> Face:
+        """What was detected (None: the whole picture) with what the network says of it."""
         probabilities, patches, embedding = output
         best = int(np.argmax(probabilities))
         sure = float(probabilities[best]) >= self.min_probability
@@ -350,17 +338,3 @@ def _default_workers() -> int:
     from apvit.engines.timing import core_count
 
     return min(thread_count() or core_count(), MOST_WORKERS)
-
-
-def _sides(detection: Detection) -> tuple[float, float]:
-    x1, y1, x2, y2 = detection.box
-    return (x2 - x1, y2 - y1)
-
-
-def _detector_device(detector: str, device: str) -> str:
-    """What "auto" means to a detector beside torch: a GPU where it has one. Only MTCNN runs on torch."""
-    if device != "auto" or detector != "mtcnn":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol
 from rich.console import Console
 from rich.text import Text
 
+from apvit.recognition.files import partial_name
 from apvit.recognition.results import Recognition
 
 FORMATS = ("table", "jsonl", "csv", "parquet")
@@ -35,8 +36,8 @@ class Sink(Protocol):
     def write(self, found: Recognition) -> None:
         """Take the result of one picture."""
 
-    def close(self) -> None:
-        """Complete the output: a file gets its name only now."""
+    def close(self, *, whole: bool = True) -> None:
+        """Complete what was written. A file gets its name only now, and only if the run was `whole`."""
 
 
 def check_output(form: str, output: str | Path | None, *, embeddings: bool = False) -> None:
@@ -60,7 +61,7 @@ def check_output(form: str, output: str | Path | None, *, embeddings: bool = Fal
 def open_sink(form: str, output: str | Path | None, expressions: Sequence[str], *, embeddings: bool = False) -> Sink:
     """A sink of the form "table", "jsonl", "csv" or "parquet", to the file `output` or to standard output (None).
 
-    A file is written as OUTPUT.partial and renamed by `close`, so that OUTPUT is always complete: a run that is killed
+    A file is written as OUTPUT.partial and renamed by `close`, so that OUTPUT is always complete: a run that ends early
     leaves what it had in OUTPUT.partial, and an older OUTPUT as it was. Raises SinkError (see `check_output`), and
     OSError where the file cannot be made.
     """
@@ -74,28 +75,28 @@ def open_sink(form: str, output: str | Path | None, expressions: Sequence[str], 
 
 
 class OutputFile:
-    """Bytes to a temporary name that `close` turns into the real one, or to standard output (path None)."""
+    """Bytes to `partial_name(path)`, which `close` turns into the real name, or to standard output (path None)."""
 
     def __init__(self, path: str | Path | None):
         self.path = None if path is None else Path(path)
         if self.path is None:
             self.stream: BinaryIO = sys.stdout.buffer
         else:
-            self.partial = self.path.with_name(self.path.name + ".partial")
-            self.stream = self.partial.open("wb")
+            self.stream = partial_name(self.path).open("wb")
 
     def write(self, data: bytes) -> None:
         """Write and flush, so that a pipe sees it now and a killed run keeps it."""
         self.stream.write(data)
         self.stream.flush()
 
-    def close(self) -> None:
-        """Give the file its name."""
+    def close(self, *, whole: bool = True) -> None:
+        """Give the file its name, unless the run that wrote it is not `whole`."""
         if self.path is not None:
             self.stream.flush()
             os.fsync(self.stream.fileno())
             self.stream.close()
-            os.replace(self.partial, self.path)
+            if whole:
+                os.replace(partial_name(self.path), self.path)
 
 
 class JsonlSink:
@@ -110,9 +111,9 @@ class JsonlSink:
         # A file name that is no valid Unicode becomes a JSON escape, which json.loads turns back.
         self.file.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         """Complete the file."""
-        self.file.close()
+        self.file.close(whole=whole)
 
 
 def columns(expressions: Sequence[str]) -> list[str]:
@@ -167,9 +168,9 @@ class CsvSink:
         csv.DictWriter(text, self.columns, extrasaction="ignore", lineterminator="\n").writerows(table)
         self.file.write(text.getvalue().encode("utf-8", "backslashreplace"))
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         """Complete the file."""
-        self.file.close()
+        self.file.close(whole=whole)
 
 
 class ParquetSink:
@@ -213,12 +214,12 @@ class ParquetSink:
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.schema))
         self._rows = []
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         """Write what is left and the footer, without which no Parquet file can be read."""
         if self._rows:
             self._flush()
         self._writer.close()
-        self.file.close()
+        self.file.close(whole=whole)
 
 
 class TableSink:
@@ -258,7 +259,7 @@ class TableSink:
         eighths = round(fraction * width * 8)
         return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         """Nothing is left to do."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 
@@ -24,9 +26,22 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def log_json_lines() -> None:
-    """Make all logs of this process JSON lines: ours from info on, everybody else's from warning on."""
+@contextmanager
+def json_lines() -> Iterator[None]:
+    """All logs of this process as JSON lines: ours from info on, everybody else's from warning on.
+
+    Afterwards they go where they went before: whoever called may have closed the standard error of the meantime.
+    """
+    root, ours = logging.getLogger(), logging.getLogger("apvit.serve")
+    handlers, levels = root.handlers, (root.level, ours.level)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("apvit.serve").setLevel(logging.INFO)
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        root.setLevel(levels[0])
+        ours.setLevel(levels[1])

@@ -12,7 +12,7 @@ import uvicorn
 
 from .app import create_app
 from .connections import guarded
-from .logs import log_json_lines
+from .logs import json_lines
 from .service import Service
 from .settings import Settings
 
@@ -27,10 +27,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or Ctrl-C; a second one ends at once. Raises WorkerError where the network does not load."""
-    log_json_lines()
     service = Service(settings)
     server = create_server(service)
-    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+    with json_lines(), asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(_serve(service, server, listener))
 
 

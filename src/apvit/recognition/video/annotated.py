@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from apvit.recognition.files import completing
 from apvit.recognition.labels import COLOURS, Label
 from apvit.recognition.placement import Box
 from apvit.recognition.rendering import draw_box
@@ -40,37 +40,33 @@ def annotate_video(
     *,
     numbered: bool = True,
     until: float | None = None,
+    whole: bool = True,
 ) -> None:
     """Write the video `source` with the faces of its `table` (frames in order) to `path`, as H.264.
 
     Frames keep their times and their rotation, sound is copied as it is. A face that the table has before and after a
     frame is drawn in between. `numbered`: labels begin with the number of the track; `until`: end there (seconds). The
-    file appears whole or not at all. Raises VideoError for a suffix other than `CONTAINERS`, for a live source, and
-    for sound that such a file cannot hold.
+    file appears complete or not at all (see `completing` for `whole`). Raises VideoError for a suffix other than
+    `CONTAINERS`, for a live source, and for sound that such a file cannot hold.
     """
     path = Path(path)
     check_annotated(path)
-    partial = path.with_name(path.name + ".partial")
     timeline = Timeline(table)
-    try:
-        with Clip(source) as clip:
-            if clip.live:
-                raise VideoError(f"{source} cannot be read a second time; record it to annotate it")
-            writer = _Writer(clip, partial, CONTAINERS[path.suffix.lower()])
-            try:
-                # What the table was made from ended there too, and its user knows.
-                with suppress(StoppedError):
-                    for time, frame in clip.timed(writer.sound):
-                        if until is not None and time > until:
-                            break
-                        picture = clip.upright(frame)
-                        faces = timeline.at(time)
-                        writer.picture(time, frame, draw(picture, faces, numbered=numbered) if faces else picture)
-            finally:
-                writer.close()
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with completing(path, whole=whole) as partial, Clip(source) as clip:
+        if clip.live:
+            raise VideoError(f"{source} cannot be read a second time; record it to annotate it")
+        writer = _Writer(clip, partial, CONTAINERS[path.suffix.lower()])
+        try:
+            # What the table was made from ended there too, and its user knows.
+            with suppress(StoppedError):
+                for time, frame in clip.timed(writer.sound):
+                    if until is not None and time > until:
+                        break
+                    picture = clip.upright(frame)
+                    faces = timeline.at(time)
+                    writer.picture(time, frame, draw(picture, faces, numbered=numbered) if faces else picture)
+        finally:
+            writer.close()
 
 
 def check_annotated(path: Path) -> None:

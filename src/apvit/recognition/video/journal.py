@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from apvit.recognition.files import partial_name
 from apvit.recognition.video.results import VideoFrame
 from apvit.recognition.video.table import json_line, open_table, read_table
 
@@ -17,7 +18,7 @@ class Journal:
 
     They stand in OUTPUT.unfinished.jsonl, a line each, and what they were made with in OUTPUT.unfinished.json. Where
     both are left from an earlier run with the same `settings`, `done` gives its frames and the run goes on after them;
-    otherwise it begins anew. Only `finish` makes or replaces `output`.
+    otherwise it begins anew. Only `finish` makes or replaces `output`, and only with the whole table.
     """
 
     def __init__(
@@ -74,21 +75,28 @@ class Journal:
         if self.path.exists() and self.path.stat().st_size:
             yield from read_table(self.path)
 
-    def finish(self, *, whole: bool) -> None:
-        """Make the table of what there is; the journal stays only where more is to come (not `whole`)."""
+    def finish(self, *, whole: bool) -> Path:
+        """Make the table of what there is, and say where it stands.
+
+        Where more is to come (not `whole`), that is beside `output`, in its partial name, and the journal stays.
+        """
+        unfinished = partial_name(self.output)
         if self._stream is not None:
             os.fsync(self._stream.fileno())
             self._stream.close()
             self._stream = None
         if whole and self.form == "jsonl" and self.path.exists():
             os.replace(self.path, self.output)
+            unfinished.unlink(missing_ok=True)  # of an earlier run; the other formats are written through it
         else:
             table = open_table(self.form, self.output, self.expressions, embeddings=self.embeddings)
             for frame in self.frames():
                 table.write(frame)
-            table.close()
-        if whole:
-            self.discard()
+            table.close(whole=whole)
+        if not whole:
+            return unfinished
+        self.discard()
+        return self.output
 
     def discard(self) -> None:
         """Remove the journal."""

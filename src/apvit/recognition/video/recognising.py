@@ -17,7 +17,8 @@ from apvit.recognition.video.smoothing import DEFAULT_WINDOW, Smoother
 
 if TYPE_CHECKING:
     from apvit.faces.detection import Detection
-    from apvit.recognition.recognizer import Picture, Recognizer
+    from apvit.recognition.pipeline import Picture
+    from apvit.recognition.recognizer import Recognizer
 
 SEARCH = 0.2
 """Seconds between two searches for faces in a whole frame, for a detector that can follow them in between (MTCNN). A
@@ -153,7 +154,7 @@ class _Passes:
         assert self.follower is not None
         least = self.recognizer.min_face or 0
         return [
-            face if face is not None and max(_sides(face)) >= least and self._is_a_face(face) else None
+            face if face is not None and max(face.sides) >= least and self._is_a_face(face) else None
             for face in self.follower.follow(picture, boxes)
         ]
 
@@ -173,8 +174,3 @@ def _tracked(face: TrackedFace) -> Tracked:
 
     landmarks = np.zeros((5, 2), np.float32) if face.face.landmarks is None else face.face.landmarks
     return Tracked(face.track, Detection(face.box, face.face.detection_score or 0.0, landmarks), face.detected)
-
-
-def _sides(detection: Detection) -> tuple[float, float]:
-    x1, y1, x2, y2 = detection.box
-    return (x2 - x1, y2 - y1)

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from apvit.recognition.files import completing
 from apvit.recognition.video.results import VideoFrame
 from apvit.recognition.video.summary import UNSURE, spans
 
 
-def write_subtitles(path: str | Path, frames: Iterable[VideoFrame]) -> None:
+def write_subtitles(path: str | Path, frames: Iterable[VideoFrame], *, whole: bool = True) -> None:
     """Write the subtitles (.srt) of a table's frames: a cue for as long as the smoothed expressions stay the same.
 
     One face is "happiness", several are a line each, "2: happiness" with the number of the track. The file appears
-    whole or not at all; memory does not grow with the video.
+    complete or not at all (see `completing` for `whole`); memory does not grow with the video.
     """
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            for number, (start, end, text) in enumerate(cues(frames), 1):
-                file.write(f"{number}\n{timestamp(start)} --> {timestamp(end)}\n{text}\n\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        completing(Path(path), whole=whole) as partial,
+        partial.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        for number, (start, end, text) in enumerate(cues(frames), 1):
+            file.write(f"{number}\n{timestamp(start)} --> {timestamp(end)}\n{text}\n\n")
 
 
 def cues(frames: Iterable[VideoFrame]) -> Iterator[tuple[float, float, str]]:

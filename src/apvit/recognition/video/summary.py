@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from apvit.recognition.files import completing
 from apvit.recognition.video.results import VideoFrame
 
 LONGEST = 10.0
@@ -114,14 +114,15 @@ def summarise(frames: Iterable[VideoFrame]) -> Summary:
     return Summary(source, start, end, count, names, [tracks[number] for number in sorted(tracks)])
 
 
-def write_summary(path: str | Path, summary: Summary) -> None:
-    """Write the summary as CSV (a row per track) where `path` ends in .csv, else as JSON."""
+def write_summary(path: str | Path, summary: Summary, *, whole: bool = True) -> None:
+    """Write the summary as CSV (a row per track) where `path` ends in .csv, else as JSON; `whole`: see `completing`."""
     path = Path(path)
     if path.suffix.lower() == ".csv":
         text = _csv(summary.tracks, (*summary.expressions, UNSURE))
     else:
         text = json.dumps(summary.to_dict(), indent=1, ensure_ascii=False) + "\n"
-    write_text(path, text)
+    with completing(path, whole=whole) as partial:
+        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _csv(tracks: Sequence[TrackSummary], names: Sequence[str]) -> str:
@@ -134,13 +135,3 @@ def _csv(tracks: Sequence[TrackSummary], names: Sequence[str]) -> str:
         shares = {f"share_{name}": values["share"].get(name, 0.0) for name in names}
         writer.writerow({**{name: values[name] for name in plain}, **shares})
     return text.getvalue()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 `text` whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

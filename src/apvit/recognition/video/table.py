@@ -26,8 +26,8 @@ class Table(Protocol):
     def write(self, frame: VideoFrame) -> None:
         """Take one frame."""
 
-    def close(self) -> None:
-        """Complete the file."""
+    def close(self, *, whole: bool = True) -> None:
+        """Complete what was written; a file gets its name only if the run was `whole`."""
 
 
 def open_table(form: str, path: str | Path | None, expressions: Sequence[str], *, embeddings: bool = False) -> Table:
@@ -58,9 +58,9 @@ class JsonlTable:
         """Write one line."""
         self.file.write(json_line(frame))
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         """Complete the file."""
-        self.file.close()
+        self.file.close(whole=whole)
 
 
 def columns(expressions: Sequence[str]) -> list[str]:
@@ -114,9 +114,9 @@ class CsvTable:
         csv.DictWriter(text, self.columns, extrasaction="ignore", lineterminator="\n").writerows(table)
         self.file.write(text.getvalue().encode("utf-8", "backslashreplace"))
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         """Complete the file."""
-        self.file.close()
+        self.file.close(whole=whole)
 
 
 class ParquetTable:
@@ -150,12 +150,12 @@ class ParquetTable:
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.schema))
         self._rows = []
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         """Write what is left and the footer, without which no Parquet file can be read."""
         if self._rows:
             self._flush()
         self._writer.close()
-        self.file.close()
+        self.file.close(whole=whole)
 
 
 def read_table(path: str | Path) -> Iterator[VideoFrame]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from apvit.recognition.files import completing
 from apvit.recognition.labels import COLOURS
 from apvit.recognition.video.errors import VideoError
 from apvit.recognition.video.results import VideoFrame
@@ -39,26 +39,23 @@ _SLIVER = 1e-6  # of a step of time: rounding, not a frame
 Shares = npt.NDArray[np.float64]
 
 
-def write_timeline(path: str | Path, frames: Callable[[], Iterable[VideoFrame]], summary: Summary) -> None:
+def write_timeline(
+    path: str | Path, frames: Callable[[], Iterable[VideoFrame]], summary: Summary, *, whole: bool = True
+) -> None:
     """Write the timeline of a table (`frames()` reads it anew) and its `summary` to `path`, as PNG.
 
     Each of the longest tracks has a lane: above, its expression; below, the smoothed probabilities stacked to 1; empty
-    where it was not seen. Raises VideoError without matplotlib.
+    where it was not seen. `whole`: see `completing`. Raises VideoError without matplotlib.
     """
     try:
         from matplotlib.figure import Figure  # noqa: F401
     except ModuleNotFoundError:
         raise VideoError("a timeline needs matplotlib: pip install 'apvit[video]'") from None
-    path = Path(path)
     shown = sorted(summary.tracks, key=lambda track: -track.seconds)[:LANES]
     shown.sort(key=lambda track: track.track)
     figure = _draw(shown, tracks_over_time(frames(), shown, summary), summary)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with completing(Path(path), whole=whole) as partial:
         figure.savefig(partial, dpi=150, format="png")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def tracks_over_time(
