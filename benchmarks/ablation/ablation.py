@@ -14,6 +14,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,14 +84,14 @@ def main() -> None:
     print(table(result))
     readme = arguments.result.with_name("README.md")
     if readme.is_file():
-        readme.write_text(with_table(readme.read_text(), result))
+        readme.write_text(put_between(readme.read_text(), "table", table(result)))
 
 
-def with_table(page: str, result: dict[str, Any]) -> str:
-    """The page with the table of the result between its marks."""
-    start, end = "<!-- table -->", "<!-- /table -->"
+def put_between(page: str, mark: str, text: str) -> str:
+    """The page with `text` between <!-- mark --> and <!-- /mark -->."""
+    start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     before, rest = page.split(start)
-    return f"{before}{start}\n{table(result)}\n{end}{rest.split(end)[1]}"
+    return f"{before}{start}\n{text}\n{end}{rest.split(end)[1]}"
 
 
 def accuracy(paths: list[Path], valid: Any) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def cost(engine: Engine) -> dict[str, Any]:
 
 
 def paired(engines: dict[str, Engine], valid: Any, resamples: int = 2000) -> list[dict[str, Any]]:
-    """Of the first seed: accuracy of each variant minus that without pooling, face by face, 95 % bootstrap interval."""
+    """Of the first seed: accuracy of each variant minus that of the first, face by face, 95 % bootstrap interval."""
     right = {name: predict(engine, valid).correct for name, engine in engines.items()}
     random = np.random.default_rng(0)
     reference, *others = right
@@ -154,10 +155,10 @@ def milliseconds(engines: dict[str, Engine]) -> dict[str, dict[str, dict[str, fl
     return result
 
 
-def keep_curve(path: Path, valid: Any) -> list[dict[str, Any]]:
+def keep_curve(path: Path, valid: Any, keeps: Sequence[str] = KEEPS) -> list[dict[str, Any]]:
     """Accuracy over the share of patches kept, without retraining."""
     rows = []
-    for text in KEEPS:
+    for text in keeps:
         engine = create_engine(path, "torch", keep=Keep.parse(text))
         rows.append({"keep": text, "accuracy": evaluate(engine, valid)["accuracy"], **cost(engine)})
     return rows

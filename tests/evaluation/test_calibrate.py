@@ -76,8 +76,26 @@ def test_the_card_holds_what_is_measured_on_the_file(half: Path, faces: Split, t
     assert (mine["dataset"], mine["split"], mine["faces"]) == ("ferplus", "valid", 400)
     assert (mine["coverage"][0]["coverage"], mine["coverage"][0]["accuracy"]) == pytest.approx((1, mine["accuracy"]))
     assert mine["ece"] < mine["calibration"]["ece_before"]
+    assert np.sum(mine["confusion"]) == 400
+    assert set(mine["intervals"]) == {
+        "accuracy",
+        "mean_class_accuracy",
+        "macro_f1",
+        "per_class",
+    }  # none of an in-sample ECE
+    low, high = mine["intervals"]["accuracy"]
+    assert low < mine["accuracy"] < high
+    assert "agreement" not in mine, "nobody voted on these faces"
     # Of the measurement on other data only what no temperature changes is still true.
     assert other == {"dataset": "ferplus", "split": "train", "protocol": None, "faces": 9, "accuracy": 0.5}
+
+
+def test_agreement_of_annotators_is_kept(half: Path, faces: Split, tmp_path: Path) -> None:
+    names = faces.metadata.labels.expressions
+    votes = np.full((len(faces), len(names)), 1, np.float32) + 2 * np.eye(len(names), dtype=np.float32)[faces.labels]
+    voted = replace(faces, votes=votes, metadata=replace(faces.metadata, vote_names=names))
+    agreement = calibrate(half, voted, tmp_path / "o.safetensors", device="cpu")["agreement"]
+    assert agreement == pytest.approx({names[label]: 3 / 10 for label in np.unique(faces.labels)})
 
 
 def test_again_gives_the_same_temperature_and_may_replace_the_file(half: Path, faces: Split) -> None:

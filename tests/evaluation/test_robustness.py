@@ -43,6 +43,7 @@ def test_curves_against_a_loop(engines, split) -> None:
     bench = Bench.of(engines, split, batch_size=10)
     result = measure_curves(bench, chosen, faces=24, resamples=100, progress=seen.append)
     assert sum(seen) == 2 * 24 * 11
+    assert result["commonest"] == np.bincount(split.labels).max() / 24
     template = engines["pooled"].card.preprocessing.alignment
     for panel, corruption in zip(result["corruptions"], chosen, strict=True):
         assert panel["levels"] == [0, *corruption.levels]

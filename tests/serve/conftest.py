@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
+from tests.serve.browsing import Open, browsing, opening
 from tests.serve.serving import SMALL, Served, encoded, serving
 
 
@@ -38,3 +40,22 @@ def served() -> Iterator[Served]:
     """A service with `SMALL` limits."""
     with serving(SMALL) as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def browser(portrait: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, with a camera that sees the portrait.
+
+    Of a module, as Playwright keeps an event loop of its own running, beside which other tests could run none.
+    """
+    seen = tmp_path_factory.mktemp("camera") / "portrait.mjpeg"
+    seen.write_bytes(encoded(portrait, "JPEG", quality=95))
+    with browsing(seen) as one:
+        yield one
+
+
+@pytest.fixture
+def open_page(browser: Any, served: Served) -> Iterator[Open]:
+    """Opens the page; at the end nothing was asked of another host, and no script or policy complained."""
+    with opening(browser, served.url) as open_it:
+        yield open_it

@@ -6,81 +6,23 @@ import base64
 import csv
 import io
 import json
-import os
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from tests.serve.browsing import CHROMIUM, Open, choose, drawn, faults
 from tests.serve.serving import SMALL, Served, encoded, serving, until
 
 from apvit.recognition.sinks import columns
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (apvit[dev])")
-
-CHROMIUM = Path("/usr/bin/chromium")
+from apvit.serve.pages import FOLDER
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs a browser at {CHROMIUM}: apt install chromium"),
 ]
-
-Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser(portrait: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium, with a camera that sees the portrait."""
-    seen = tmp_path_factory.mktemp("camera") / "portrait.mjpeg"
-    seen.write_bytes(encoded(portrait, "JPEG", quality=95))
-    arguments = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    arguments.append(f"--use-file-for-fake-video-capture={seen}")
-    if os.geteuid() == 0:
-        arguments.append("--no-sandbox")  # Chromium's sandbox refuses root
-    with sync_api.sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield one
-        one.close()
-
-
-@pytest.fixture
-def open_page(browser: Any, served: Served) -> Iterator[Open]:
-    """Opens the page; at the end nothing was asked of another host, and no script or policy complained."""
-    contexts: list[Any] = []
-    asked: list[str] = []
-    complaints: list[str] = []
-
-    def notice(message: Any) -> None:
-        # The browser itself logs every refusal of the service as an error.
-        if message.type == "error" and "Failed to load resource" not in message.text:
-            complaints.append(message.text)
-
-    def open_it(url: str = served.url, **options: Any) -> Any:
-        context = browser.new_context(**options)
-        contexts.append(context)
-        context.on("request", lambda request: asked.append(request.url))
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", notice)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(url)
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert asked
-    assert [url for url in asked if not url.startswith(("http://127.0.0.1:", "blob:", "data:"))] == []
-    assert complaints == []
-
-
-def choose(page: Any, data: bytes, name: str = "photo.jpg") -> None:
-    """Choose a file, as a person does in the dialog."""
-    page.set_input_files("#file", {"name": name, "mimeType": "image/jpeg", "buffer": data})
 
 
 def explained(page: Any) -> None:
@@ -104,12 +46,6 @@ def hand_over(page: Any, event: str, data: bytes) -> None:
     )
 
 
-def drawn(page: Any) -> Image.Image:
-    """What lies over the photo."""
-    url = page.evaluate("document.getElementById('drawing').toDataURL()")
-    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA")
-
-
 def drawn_over(picture: Image.Image, inside: tuple[float, float, float, float] | None) -> float:
     """Share of the photo, or of a part of it, that is drawn over."""
     part = picture.crop(inside).getchannel("A")
@@ -125,7 +61,7 @@ def test_a_photo_becomes_a_result_that_is_drawn_and_told(open_page: Open, served
     assert page.inner_text(".face h2").startswith(face["expression"])
     bars = page.eval_on_selector_all(".bars dt", "all => all.map((one) => one.textContent)")
     assert bars == list(face["probabilities"])
-    picture = drawn(page)
+    picture = drawn(page, "#drawing")
     scale = picture.width / 256
     x1, y1, x2, y2 = (round(value * scale) for value in face["box"])
     assert picture.getpixel((x1, (y1 + y2) // 2))[3] == 255  # the box's left side
@@ -182,7 +118,7 @@ def test_kept_patches_and_relevance_are_drawn_when_switched_on(open_page: Open, 
     over = {}
     for layer in ("nothing", "kept patches", "relevance"):
         page.click(f"text={layer}")
-        over[layer] = drawn_over(drawn(page), None)
+        over[layer] = drawn_over(drawn(page, "#drawing"), None)
         assert page.is_hidden("#meaning") == (layer == "nothing")
     assert 0 < over["nothing"] < over["kept patches"] < over["relevance"] < 0.5
 
@@ -302,10 +238,6 @@ def test_everything_can_be_reached_with_the_keyboard(open_page: Open, photo: byt
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("state", ["empty", "result", "error"])
 def test_axe_finds_no_fault(open_page: Open, photo: bytes, scheme: str, state: str) -> None:
-    found = find_spec("axe_playwright_python")
-    if found is None or found.origin is None:
-        pytest.skip("needs axe-playwright-python, for the axe-core in it (apvit[dev])")
-    axe = Path(found.origin).with_name("axe.min.js").read_text("utf-8")
     page = open_page(color_scheme=scheme)
     page.wait_for_selector("#model:not(:empty)")
     if state == "result":
@@ -315,14 +247,12 @@ def test_axe_finds_no_fault(open_page: Open, photo: bytes, scheme: str, state: s
     elif state == "error":
         choose(page, b"no picture")
         page.wait_for_selector("#error:not([hidden])")
-    page.evaluate(axe)
-    violations = page.evaluate("axe.run().then((result) => result.violations)")
-    assert [(one["id"], one["impact"], [node["html"] for node in one["nodes"]]) for one in violations] == []
+    assert faults(page) == []
 
 
 def test_the_page_may_load_nothing_from_elsewhere(served: Served) -> None:
-    for path in ("/", "/page.js", "/page.css", "/icon.svg"):
-        answer = served.client.get(path)
+    for name in ("", *(file.name for file in FOLDER.iterdir() if file.name != "index.html")):
+        answer = served.client.get(f"/{name}")
         assert answer.status_code == 200
         policy = answer.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'; script-src 'self'")

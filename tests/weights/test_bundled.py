@@ -36,6 +36,16 @@ def test_tiny_is_within_its_budget_and_its_aim() -> None:
     assert measured["accuracy"] >= 0.84
 
 
+def test_a_temperature_comes_with_what_it_brings() -> None:
+    """Issue 4: probabilities can be read as frequencies, and a threshold can be looked up."""
+    for name in BUNDLED:
+        card = read_card(name)
+        for measured in card.metrics if card.temperature != 1 else ():
+            assert measured["calibration"]["temperature"] == card.temperature
+            assert measured["calibration"]["ece_cross_fitted"] <= 0.025
+            assert {"coverage", "confusion", "intervals", "agreement"} <= measured.keys()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUNDLED)
 def test_the_cards_figures_are_measured_again(name: str, shared: Path) -> None:

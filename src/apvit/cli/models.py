@@ -43,7 +43,7 @@ def models(
 def _page(ref: str) -> str:
     """The model card of a weight file, with what of it is not in its card."""
     from apvit.nn import read_config
-    from apvit.weights import find_weights, read_card
+    from apvit.weights import find_weights, list_weights, read_card
     from apvit.weights.model_card import model_page
 
     path, card = find_weights(ref), read_card(ref)
@@ -52,7 +52,11 @@ def _page(ref: str) -> str:
         "size": f"{size['parameters']:,} parameters, {path.stat().st_size / 1e6:.1f} MB",
         "cost": f"{size['multiply_accumulates'] / 1e9:.3f} G multiply-accumulates a face (the paper's count)",
     }
-    return model_page(path.stem, card, facts)
+    name = path.name.removesuffix(".safetensors")
+    if bundled := name in list_weights() and path == find_weights(name):
+        # benchmarks/accuracy/robustness.py writes that page beside this one in docs/models.
+        facts["robustness"] = f"[on covered, blurred, noisy, dark and turned faces]({name}.robustness.md)"
+    return model_page(name, card, facts, name if bundled else ref)
 
 
 def _weights() -> list[dict[str, Any]]:

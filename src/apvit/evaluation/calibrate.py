@@ -13,9 +13,11 @@ from apvit.engines import create_engine
 from apvit.weights import find_weights, read_card
 from apvit.weights.file import replace_card
 
+from .agreement import label_agreement
 from .coverage import aurc, coverage_curve
 from .errors import EvaluationError
 from .evaluate import figures_of
+from .intervals import metric_intervals
 from .predictions import predict
 from .temperature import calibration_figures
 
@@ -36,10 +38,11 @@ def calibrate(
     """Write `output`, the weight file `ref` with the temperature fitted on `split` and what was measured on it.
 
     Returns the measurement as it stands in the new card, in place of the old one of the same dataset, split and
-    protocol: the figures of `figures_of`, aurc, coverage (of `coverage_curve`) and calibration (of
-    `calibration_figures`). All but the last are measured on the written tensors at the new temperature; so is `ece`,
-    on the faces which that was fitted on, and `ece_cross_fitted` is the one to publish. From measurements on other data
-    the figures that depend on the temperature are left out. The tensors are copied byte by byte.
+    protocol: the figures of `figures_of`, intervals (of `metric_intervals`), agreement (of `label_agreement`, where
+    annotators voted), aurc, coverage (of `coverage_curve`) and calibration (of `calibration_figures`). All but the last
+    are measured on the written tensors at the new temperature; so is `ece`, on the faces which that was fitted on:
+    `ece_cross_fitted` is the one to publish, and `ece` has no interval. From measurements on other data the figures
+    that depend on the temperature are left out. The tensors are copied byte by byte.
 
     Raises EvaluationError and LabelSpaceError where data and weights do not fit (see `predict`), where no temperature
     fits, and for an output that cannot be; WeightsError and CardError for weights that cannot be used.
@@ -58,12 +61,15 @@ def calibrate(
         trial = Path(folder) / output.name
         replace_card(path, card, trial)
         after = predict(create_engine(trial, "torch", device), split, batch_size=batch_size, progress=progress)
-    confidence = after.probabilities.max(1)
+    confidence, agreement = after.probabilities.max(1), label_agreement(split)
+    intervals = metric_intervals(after, seed=seed)
     measured = {
         "dataset": meta.dataset,
         "split": meta.split,
         "protocol": meta.protocol,
         **figures_of(after),
+        "intervals": {name: value for name, value in intervals.items() if name != "ece"},
+        **({} if agreement is None else {"agreement": agreement}),
         "aurc": aurc(confidence, after.correct),
         "coverage": coverage_curve(confidence, after.correct),
         "calibration": calibration,

@@ -132,11 +132,12 @@ def measure_curves(
 ) -> dict[str, Any]:
     """Accuracy over severity, on at most `faces` faces, as plain JSON values.
 
-    faces; corruptions, each with name, title, unit, levels (0 and five) and `results`, one for each weight file:
+    faces; commonest, the share of these that has their commonest label, which is what naming it always would get
+    right; corruptions, each with name, title, unit, levels (0 and five) and `results`, one for each weight file:
     name, accuracy, low, high (at clean and five severities), `damaged` (mean accuracy over the five severities) and
-    `drop` (clean - damaged), each with an interval, and `difference` to the first weights (None for these), with the
-    same entries; `overall`, the same `damaged` and `drop` averaged over the corruptions. A negative difference of
-    drops means that damage costs these weights less than the first.
+    `drop` (clean - damaged), each with an interval, and `difference` to the first weights (None for these), with
+    the same entries; `overall`, the same `damaged` and `drop` averaged over the corruptions. A negative difference
+    of drops means that damage costs these weights less than the first.
     """
     positions = bench.sample(faces, seed)
     steps: list[tuple[Corruption | None, int]] = [(None, 0)]
@@ -153,6 +154,7 @@ def measure_curves(
     names = list(bench.engines)
     return {
         "faces": len(positions),
+        "commonest": float(np.bincount(bench.labels[0, positions]).max() / len(positions)),
         "corruptions": [
             {
                 "name": corruption.name,

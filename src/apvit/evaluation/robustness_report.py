@@ -54,7 +54,8 @@ def _overall(record: dict[str, Any]) -> str:
     clean = {r["name"]: (r["accuracy"][0], r["low"][0], r["high"][0]) for r in curves["corruptions"][0]["results"]}
     text = (
         f"## Synthetic damage\n\n{curves['faces']:,} faces. Damaged is the mean accuracy over five severities"
-        f" and {len(curves['corruptions'])} kinds of damage, drop what that is below clean.\n\n"
+        f" and {len(curves['corruptions'])} kinds of damage, drop what that is below clean. Always naming the commonest"
+        f" expression would be right on {curves['commonest']:.3f}.\n\n"
     )
     rows = []
     for row in curves["overall"]:

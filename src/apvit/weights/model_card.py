@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,18 +12,24 @@ FEW_FACES = 100
 """A class measured on fewer faces has a recall that is uncertain by more than 0.1."""
 WEAK_RECALL = 0.75
 """Below this recall a class is named among the weak ones."""
+ANSWERED, RIGHT = 0.8, 0.95
+"""The share of faces answered, and the share right of those, whose thresholds are spelt out above the whole curve."""
 
 HIDDEN_FIELDS = ("data", "output", "resume", "device", "paper_augmentation", "memory_limit")
 """Fields of a recipe that say nothing about the weights."""
 
 
-def model_page(name: str, card: Card, facts: Mapping[str, str]) -> str:
+def model_page(name: str, card: Card, facts: Mapping[str, str], weights: str) -> str:
     """The model card in Markdown, after Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
 
     facts: lines for the table at the top, beside those of the card (size, cost, ...).
+    weights: what a command is given to use these weights, such as a bundled name or a path.
     """
-    parts = [f"# {name}", card.description, _at_a_glance(card, facts), "## Use", card.intended_use]
-    parts += ["## How good it is", *map(_measurement, card.metrics)] if card.metrics else []
+    parts = [f"# {name}", card.description, _at_a_glance(card, facts)]
+    parts += ["## Intended and forbidden use", card.intended_use]
+    if card.metrics:
+        parts += ["## How good it is", *(_measurement(metrics, weights) for metrics in card.metrics)]
+    parts += ["## Limits", _limits(card)]
     parts += ["## Where it comes from", _provenance(card), "## Licence", card.licence]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -40,67 +47,178 @@ def _at_a_glance(card: Card, facts: Mapping[str, str]) -> str:
     return _table(("", ""), rows.items())
 
 
-def _measurement(metrics: Mapping[str, Any]) -> str:
+def _measurement(metrics: Mapping[str, Any], weights: str) -> str:
     where = " ".join(str(metrics[key]) for key in ("dataset", "split") if key in metrics)
     protocol = f", {metrics['protocol']} labels" if metrics.get("protocol") else ""
-    held_out = " These are validation figures: choices were made on these faces." if metrics["split"] == "valid" else ""
-    parts = [f"### On {where}{protocol}, {metrics['faces']:,} faces", _figures(metrics) + held_out]
-    if per_class := metrics.get("per_class"):
-        parts += [_per_class(per_class), _weak(per_class)]
+    parts = [f"### On {where}{protocol}, {metrics['faces']:,} faces", _figures(metrics), _again(metrics, weights)]
+    if "per_class" in metrics:
+        parts += ["#### Each expression", _per_class(metrics), _weak(metrics)]
         if confusion := metrics.get("confusion"):
-            parts += ["Rows are what the faces are, columns what they are taken for:", _confusion(per_class, confusion)]
-    if coverage := metrics.get("coverage"):
-        parts += [
-            "With a least probability (`--min-probability`) it answers fewer faces, and more of them rightly:",
-            _table(
-                ("least probability", "answered", "right of those"),
-                [(f"{r['min_probability']:.3f}", f"{r['coverage']:.0%}", _accuracy(r)) for r in coverage],
-            ),
-        ]
+            parts += ["Rows are what the faces are, columns what they are taken for:"]
+            parts += [_confusion(list(metrics["per_class"]), confusion)]
+    parts += [_calibration(metrics), _coverage(metrics)]
     return "\n\n".join(part for part in parts if part)
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
     names = {"accuracy": "Accuracy", "mean_class_accuracy": "mean class accuracy", "macro_f1": "macro-F1"}
-    found = [f"{words} **{metrics[name]:.4f}**" for name, words in names.items() if name in metrics]
+    intervals = metrics.get("intervals", {})
+    found = [
+        f"{words} **{metrics[name]:.4f}**{_spread(intervals.get(name))}"
+        for name, words in names.items()
+        if name in metrics
+    ]
     if fitted := metrics.get("calibration"):
-        found.append(
-            f"calibration error (ECE, 15 bins) **{fitted['ece_cross_fitted']:.4f}** cross-fitted over "
-            f"{fitted['folds']} folds, where perfect calibration would measure {fitted['ece_floor']:.4f}"
-        )
+        found.append(f"calibration error (ECE) **{fitted['ece_cross_fitted']:.4f}**")
     elif "ece" in metrics:
         found.append(f"calibration error (ECE, 15 bins) **{metrics['ece']:.4f}**")
-    return ", ".join(found) + "."
-
-
-def _per_class(per_class: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [
-        (name, f"{row['faces']:,}", *(f"{row[figure]:.3f}" for figure in ("recall", "precision", "f1")))
-        for name, row in per_class.items()
-    ]
-    return _table(("expression", "faces", "recall", "precision", "F1"), rows)
-
-
-def _weak(per_class: Mapping[str, Mapping[str, Any]]) -> str:
-    """Which classes it is bad at, with the likely reason."""
-    weak = {name: row for name, row in per_class.items() if row["faces"] and row["recall"] < WEAK_RECALL}
-    if not weak:
-        return ""
-    listed = ", ".join(
-        f"{name} ({row['recall']:.2f})" for name, row in sorted(weak.items(), key=lambda i: i[1]["recall"])
-    )
-    few = [name for name, row in weak.items() if row["faces"] < FEW_FACES]
-    text = f"It is weak at {listed}, by recall."
-    if few:
-        text += (
-            f" Of {_listed(few)} there are few faces, here and in training, so it seldom dares to name "
-            f"{'them' if len(few) > 1 else 'it'}; and a recall over fewer than {FEW_FACES} faces is itself uncertain."
-        )
+    text = ", ".join(found) + "."
+    if intervals:
+        text += " In brackets are 95 % intervals over faces; another training run would move the figures, too."
+    if metrics["split"] == "valid":
+        text += " These are validation figures: choices were made on these faces."
     return text
 
 
-def _confusion(names: Sequence[str] | Mapping[str, Any], confusion: Sequence[Sequence[int]]) -> str:
+def _again(metrics: Mapping[str, Any], weights: str) -> str:
+    """How to measure it again."""
+    if "dataset" not in metrics:
+        return ""
+    dataset, protocol = metrics["dataset"], metrics.get("protocol")
+    prepare = f"apvit data prepare {dataset} SOURCE prepared/{dataset}"
+    if protocol:
+        prepare += f" --protocol {protocol}"
+    return (
+        f"To measure it again, after `{prepare}`:\n\n```sh\n"
+        f"apvit evaluate --weights {shlex.quote(weights)} --data prepared/{dataset} --split {metrics['split']}\n```"
+    )
+
+
+def _per_class(metrics: Mapping[str, Any]) -> str:
+    intervals = metrics.get("intervals", {}).get("per_class", {})
+    rows = []
+    for name, row in metrics["per_class"].items():
+        recall = f"{row['recall']:.3f}{_spread(intervals.get(name, {}).get('recall'))}" if row["faces"] else "–"
+        rows.append((name, f"{row['faces']:,}", recall, f"{row['precision']:.3f}", f"{row['f1']:.3f}"))
+    return _table(("expression", "faces", "recall", "precision", "F1"), rows)
+
+
+def _weak(metrics: Mapping[str, Any]) -> str:
+    """Which classes it is bad at, with what it takes them for and the likely reasons."""
+    per_class, agreement = metrics["per_class"], metrics.get("agreement", {})
+    weak = [name for name, row in per_class.items() if row["faces"] and row["recall"] < WEAK_RECALL]
+    if not weak:
+        return ""
+    lines = ["It is weak at:", ""]
+    for name in sorted(weak, key=lambda name: per_class[name]["recall"]):
+        parts = [f"recall {per_class[name]['recall']:.2f}", *_mistakes(name, metrics)]
+        if name in agreement:
+            parts.append(f"annotators gave it {agreement[name] * 100:.0f} % of their votes")
+        lines.append(f"- **{name}**: {'; '.join(parts)}.")
+    few = [name for name in weak if per_class[name]["faces"] < FEW_FACES]
+    if few:
+        lines += [
+            "",
+            f"Of {_listed(few)} there are few faces, here and in training data drawn alike: what a network seldom sees "
+            f"it seldom dares to name, and a recall over fewer than {FEW_FACES} faces is itself uncertain.",
+        ]
+    if best := [name for name in agreement if name not in weak]:
+        surest = max(best, key=lambda name: agreement[name])
+        lines += [
+            "",
+            f"Annotators agree most on {surest}, which they gave {agreement[surest] * 100:.0f} % of their votes; where "
+            "they disagree, no network can be right about every face.",
+        ]
+    return "\n".join(lines)
+
+
+def _mistakes(name: str, metrics: Mapping[str, Any]) -> list[str]:
+    """What faces of this class are mostly taken for, where the confusion matrix is known."""
+    if "confusion" not in metrics:
+        return []
+    names = list(metrics["per_class"])
+    row = dict(zip(names, metrics["confusion"][names.index(name)], strict=True))
+    taken = sorted((count, other) for other, count in row.items() if other != name and count)[-2:][::-1]
+    return [f"of {sum(row.values())} faces {_listed([f'{count} are taken for {other}' for count, other in taken])}"]
+
+
+def _confusion(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
     return _table(("", *names), [(name, *map(str, row)) for name, row in zip(names, confusion, strict=True)])
+
+
+def _calibration(metrics: Mapping[str, Any]) -> str:
+    if (fitted := metrics.get("calibration")) is None:
+        return ""
+    folds = fitted["fold_temperatures"]
+    rows = [
+        ("temperature, fitted on all faces", f"{fitted['temperature']:.4f}"),
+        ("temperatures, each fitted on all folds but one", f"{min(folds):.4f} to {max(folds):.4f}"),
+        ("ECE before", f"{fitted['ece_before']:.4f}"),
+        (f"**ECE, cross-fitted over {fitted['folds']} folds**", f"**{fitted['ece_cross_fitted']:.4f}**"),
+        ("ECE that perfect calibration would measure on so many faces (the floor)", f"{fitted['ece_floor']:.4f}"),
+        ("ECE on the faces that the temperature was fitted on, as `apvit evaluate` says", f"{metrics['ece']:.4f}"),
+    ]
+    return (
+        "#### Calibration\n\n"
+        "Every engine divides the logits by the temperature before the softmax. The expected calibration error (ECE "
+        "of the top probability, over 15 equal bins) is cross-fitted: each fold's is measured at the temperature of "
+        f"the others. At the floor it cannot be told from perfect calibration.\n\n{_table(('calibration', ''), rows)}"
+    )
+
+
+def _coverage(metrics: Mapping[str, Any]) -> str:
+    if not (curve := metrics.get("coverage")):
+        return ""
+    enough = [row for row in curve if row["coverage"] >= ANSWERED]
+    right = [row for row in curve if row["accuracy"] is not None and row["accuracy"] >= RIGHT]
+    lines = [f"- {_threshold(row)}" for row in (*enough[-1:], *right[:1])]
+    return "\n".join(
+        (
+            "#### Leaving faces open",
+            "",
+            "With a least probability it leaves unsure faces open, and is right more often about the others:",
+            "",
+            *lines,
+            "",
+            _table(
+                ("`--min-probability`", "answered", "right of those"),
+                [
+                    (f"{row['min_probability']:g}", _percent(row["coverage"]), _percent(row["accuracy"]))
+                    for row in curve
+                ],
+            ),
+        )
+    )
+
+
+def _threshold(row: Mapping[str, Any]) -> str:
+    answered, right = _percent(row["coverage"]), _percent(row["accuracy"])
+    return f"answers {answered} of faces, {right} right: `--min-probability {row['min_probability']:g}`"
+
+
+def _limits(card: Card) -> str:
+    """What follows from the card, for every weight file."""
+    alignment, measured_on = card.preprocessing.alignment, {metrics["split"] for metrics in card.metrics}
+    lines = [
+        f"It answers with one of {len(card.labels)} expressions whatever it is shown, also where a face shows none of "
+        "them and where there is no face. What is left open is up to `--min-probability`.",
+    ]
+    if alignment is not None:
+        lines.append(f"It expects faces warped to {alignment.name}; on crops framed otherwise it is less accurate.")
+    if dataset := card.provenance.get("dataset"):
+        lines.append(
+            f"It was trained on {dataset}, and expects people, cameras and judgements like those in it. Whether it is "
+            "as good for people of every age, sex and skin colour is not on this card."
+        )
+    lines.append(
+        "Its probabilities are not calibrated: they say which face is surer, not how often it is right."
+        if card.temperature == 1
+        else "Its probabilities were calibrated on one set of faces. On faces of another kind they say which face is "
+        "surer, not how often it is right."
+    )
+    if measured_on == {"valid"}:
+        lines.append("No figure on test faces is given: those above are of faces that choices were made on.")
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _provenance(card: Card) -> str:
@@ -125,8 +243,13 @@ def _table(heading: Sequence[str], rows: Any) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _accuracy(row: Mapping[str, Any]) -> str:
-    return "–" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share * 100:.1f} %"
+
+
+def _spread(interval: Sequence[float] | None) -> str:
+    """ " (0.843 to 0.867)", and nothing where there is no interval."""
+    return "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def _short(value: Any) -> str:

@@ -1,10 +1,11 @@
 // The service, as the page asks it.
 
-/** Why there is no answer: the sentence of a problem (RFC 9457). */
+/** Why there is no answer: the sentence of a problem (RFC 9457), and in how many seconds to come again (0: never). */
 export class ProblemError extends Error {
-  constructor(status, sentence) {
+  constructor(status, sentence, retryAfter = 0) {
     super(sentence);
     this.status = status;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -20,20 +21,21 @@ export function models() {
   return ask("/v1/models");
 }
 
-/** The faces of a picture; `keep` is a count of patches above 1, or null for what the weights say. */
-export function recognize(picture, keep, signal) {
-  return post("/v1/recognize", picture, keep, signal);
+/** The faces of each of the pictures; `options` are those of the service, such as `keep`. */
+export function recognize(pictures, options, signal) {
+  return post("/v1/recognize", pictures, options, signal);
 }
 
 /** The same with maps over the patches. */
-export function explain(picture, keep, signal) {
-  return post("/v1/explain", picture, keep, signal);
+export function explain(pictures, options, signal) {
+  return post("/v1/explain", pictures, options, signal);
 }
 
-function post(path, picture, keep, signal) {
+function post(path, pictures, options, signal) {
   const body = new FormData();
-  body.append("picture", picture, picture.name);
-  return ask(keep === null ? path : `${path}?keep=${keep}`, { method: "POST", body, signal });
+  for (const picture of pictures) body.append("picture", picture, picture.name);
+  const query = new URLSearchParams(options).toString();
+  return ask(query ? `${path}?${query}` : path, { method: "POST", body, signal });
 }
 
 async function ask(path, options = {}) {
@@ -47,5 +49,6 @@ async function ask(path, options = {}) {
   }
   const body = await answer.json().catch(() => null);
   if (answer.ok && body) return body;
-  throw new ProblemError(answer.status, body?.detail ?? `The service answered ${answer.status}.`);
+  const retryAfter = Number(answer.headers.get("Retry-After"));
+  throw new ProblemError(answer.status, body?.detail ?? `The service answered ${answer.status}.`, retryAfter);
 }

@@ -1,4 +1,4 @@
-// Boxes, labels and maps, drawn over the photo on the page and into the PNG alike.
+// Boxes, labels and maps, drawn over the photo or video on the page and into the PNG alike.
 
 /** Okabe and Ito's colours, as in the pictures of `apvit recognize --annotate`; null is an expression left open. */
 export const COLOURS = {
@@ -15,12 +15,21 @@ export const COLOURS = {
 };
 const GROUND = "#16161a";
 
+/** The colour of text that can be read on one of these. */
+export function inkOn(colour) {
+  const [red, green, blue] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+  return 0.299 * red + 0.587 * green + 0.114 * blue < 120 ? "#ffffff" : GROUND;
+}
+
 /** A share as it is read: 100 % only where nothing is left. */
 export function percent(share) {
   return share > 0.995 && share < 1 ? ">99 %" : `${Math.round(100 * share)} %`;
 }
 
-/** Draw faces: `scale` is canvas pixels per pixel of the photo, `text` the size of labels in canvas pixels. */
+/**
+ * Draw faces: `scale` is canvas pixels per pixel of the photo, `text` the size of labels in canvas pixels. A face has the
+ * number of its track, or of its place where it has none.
+ */
 export function draw(context, faces, { scale, text, layer, chosen }) {
   for (const face of faces) {
     if (layer !== "none" && face.explanation) drawMap(context, face.explanation, layer, scale);
@@ -72,7 +81,7 @@ function drawBox(context, face, i, scale, text, strong) {
   }
   context.font = `600 ${text}px system-ui, sans-serif`;
   context.textBaseline = "middle";
-  const title = `${i + 1}  ${face.expression ?? "open"}  ${percent(face.probability)}`;
+  const title = `${face.track ?? i + 1}  ${face.expression ?? "open"}  ${percent(face.probability)}`;
   const wide = context.measureText(title).width + 1.4 * text;
   const high = 1.7 * text;
   const left = Math.max(0, Math.min(x1 - width / 2, context.canvas.width - wide));

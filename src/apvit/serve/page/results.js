@@ -1,6 +1,7 @@
 // The list of faces: what a screen reader reads, and what the bars show.
 
 import { COLOURS, percent } from "./drawing.js";
+import { make } from "./elements.js";
 
 /** Fill `list` with a card per face, in place where the faces stay, so that bars move rather than jump. */
 export function showFaces(list, faces, chosen) {
@@ -38,10 +39,11 @@ function makeCard(expressions) {
 
 function fillCard(card, face, i) {
   const [image, title] = card.firstChild.children;
-  image.hidden = !face.explanation;
-  if (face.explanation) image.src = face.explanation.face;
+  const seen = face.explanation?.face ?? face.portrait;
+  image.hidden = !seen;
+  if (seen && image.src !== seen) image.src = seen;
   title.textContent = `${face.expression ?? "left open"} ${percent(face.probability)}`;
-  title.append(make("small", "", `face ${i + 1}`));
+  title.append(make("small", "", `face ${face.track ?? i + 1}`));
   const cells = card.lastChild.children;
   Object.values(face.probabilities).forEach((share, row) => {
     const [name, track, number] = [0, 1, 2].map((column) => cells[3 * row + column]);
@@ -51,11 +53,4 @@ function fillCard(card, face, i) {
     name.classList.toggle("first", first);
     number.classList.toggle("first", first);
   });
-}
-
-function make(tag, kind = "", text = "") {
-  const element = document.createElement(tag);
-  if (kind) element.className = kind;
-  element.textContent = text;
-  return element;
 }

@@ -1,34 +1,41 @@
-// The result as a file, made in the browser.
+// Results as files, made in the browser.
 
 import { draw } from "./drawing.js";
 
-/** Save `result` as "json", "csv" or "png"; the PNG is `photo` in full size, with what is drawn on it. */
-export async function save(form, result, photo, view) {
-  const blob = form === "png" ? await toPng(result, photo, view) : new Blob([TEXTS[form](result)], { type: TYPES[form] });
+/** Let the person save `blob` under the name of its `source`. */
+export function offer({ source, blob }, form) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = `${result.source.replace(/\.\w+$/, "")}-expressions.${form}`;
+  link.download = `${source.replace(/\.\w+$/, "")}-expressions.${form}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-const TYPES = { json: "application/json", csv: "text/csv" };
-const TEXTS = { json: (result) => `${JSON.stringify(result, null, 1)}\n`, csv: toCsv };
+export function toJson(result) {
+  return new Blob([`${JSON.stringify(result, null, 1)}\n`], { type: "application/json" });
+}
+
+/** A table with these columns; what a row (an object) does not have is left empty. */
+export function toCsv(columns, rows) {
+  const lines = [columns, ...rows.map((row) => columns.map((name) => row[name]))];
+  return new Blob(lines.map((line) => `${line.map(cell).join(",")}\n`), { type: "text/csv" });
+}
 
 const POINTS = ["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"];
 
-/** The columns and rows of `apvit recognize --format csv`. */
-function toCsv({ source, width, height, faces }) {
-  const expressions = Object.keys(faces[0].probabilities);
-  const head = [
-    "source", "face", "width", "height", "x1", "y1", "x2", "y2", ...POINTS.flatMap((name) => [`${name}_x`, `${name}_y`]),
-    "detection_score", "expression", "probability", ...expressions.map((name) => `p_${name}`), "error",
-  ];
-  const rows = faces.map((face, i) => [
-    source, i + 1, width, height, ...face.box, ...(face.landmarks?.flat() ?? Array(2 * POINTS.length)),
-    face.detection_score, face.expression, face.probability, ...expressions.map((name) => face.probabilities[name]), null,
-  ]);
-  return [head, ...rows].map((row) => `${row.map(cell).join(",")}\n`).join("");
+/** The columns of a face, as in the tables of `apvit recognize`. */
+export function faceColumns({ probabilities }) {
+  const points = POINTS.flatMap((name) => [`${name}_x`, `${name}_y`]);
+  const expressions = Object.keys(probabilities).map((name) => `p_${name}`);
+  return ["x1", "y1", "x2", "y2", ...points, "detection_score", "expression", "probability", ...expressions];
+}
+
+/** What stands in them. */
+export function faceRow(face) {
+  const { box, landmarks, detection_score, expression, probability, probabilities } = face;
+  const places = [...box, ...(landmarks?.flat() ?? Array(2 * POINTS.length))];
+  const values = [...places, detection_score, expression, probability, ...Object.values(probabilities)];
+  return Object.fromEntries(faceColumns(face).map((name, i) => [name, values[i]]));
 }
 
 function cell(value) {
@@ -36,12 +43,12 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-function toPng(result, photo, view) {
+/** A picture (or what a video shows) in full size, with what is drawn on it. */
+export function toPng({ width, height, faces }, picture, view) {
   const canvas = document.createElement("canvas");
-  canvas.width = result.width;
-  canvas.height = result.height;
+  [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d");
-  context.drawImage(photo, 0, 0, canvas.width, canvas.height);
-  draw(context, result.faces, { ...view, scale: 1, text: Math.max(12, Math.round(Math.max(canvas.width, canvas.height) / 45)) });
+  context.drawImage(picture, 0, 0, width, height);
+  draw(context, faces, { ...view, scale: 1, text: Math.max(12, Math.round(Math.max(width, height) / 45)) });
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
