@@ -1,9 +1,7 @@
-"""Writes the measured figures into the READMEs, so that no figure is ever copied by hand.
+"""Writes the measured figures into the READMEs and pages, so that no figure is ever copied by hand.
 
-Read are the cards of the bundled weights, benchmarks/framing/framing.json, benchmarks/detection/thresholds.json,
-benchmarks/archive/scaling.json and the result files of benchmarks/speed, those that exist; written are the parts
-between the two markers of README.md, docs/speed.md, docs/archives.md, benchmarks/framing/README.md and
-benchmarks/speed/README.md.
+Read are the cards of the bundled weights and the result files of the folders beside this file, those that exist;
+written are the parts between the two markers of the files that `main` lists.
 
     python benchmarks/figures.py            # write
     python benchmarks/figures.py --check    # exit 1 where a README is out of date, write nothing
@@ -16,7 +14,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from apvit.expressions import EXPRESSIONS
 from apvit.faces import mtcnn, yunet
 from apvit.weights import Card, find_weights, read_card
 from archive import plan
+from service import under_load
 from speed import pages
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -55,20 +54,33 @@ def main(arguments: Sequence[str] | None = None, *, project: Path = PROJECT) -> 
     check = parser.parse_args(arguments).check
     names = apvit.list_weights()
     cards = {name: read_card(name) for name in names}
+    bundled = [hashlib.sha256(find_weights(name).read_bytes()).hexdigest() for name in names]
     try:
         framing = read_result(project / "benchmarks/framing/framing.json")
         if framing is not None:
-            check_weights(framing, [hashlib.sha256(find_weights(name).read_bytes()).hexdigest() for name in names])
+            check_weights("framing/experiment.py", framing, bundled)
             check_threshold("framing/experiment.py", framing["detector"]["name"], framing["detector"]["min_score"])
         thresholds = read_result(project / "benchmarks/detection/thresholds.json")
         if thresholds is not None:
             for detector in THRESHOLDS:
                 check_threshold("detection/thresholds.py", detector, thresholds[detector]["default_min_score"])
         speed = pages.read_results(project / "benchmarks/speed")
+        if "int8" in speed:
+            check_weights("speed/int8.py", speed["int8"], bundled)
+        dial = read_result(project / "benchmarks/dial/dial.json")
+        if dial is not None:
+            check_weights("dial/dial.py", dial, bundled)
+        scaling = read_result(project / "benchmarks/archive/scaling.json")
+        load = read_result(project / "benchmarks/service/load.json")
         blocks = {
             project / "README.md": summary(cards, framing, thresholds, pages.in_two_lines(speed)),
-            project / "docs/speed.md": pages.for_users(speed),
-            project / "docs/archives.md": plan.plan(read_result(project / "benchmarks/archive/scaling.json")),
+            project / "docs/speed.md": pages.for_users(speed, dial),
+            project / "docs/video.md": pages.of_videos(speed),
+            project / "docs/archives.md": plan.plan(scaling),
+            project / "docs/service.md": under_load.sentences(load),
+            project / "benchmarks/archive/README.md": plan.measured(scaling),
+            project / "benchmarks/dial/README.md": pages.every_setting(dial),
+            project / "benchmarks/service/README.md": under_load.with_picture(load),
             project / "benchmarks/speed/README.md": pages.every_table(speed),
             project / "benchmarks/framing/README.md": "Not measured yet." if framing is None else by_size(framing),
         }
@@ -94,13 +106,12 @@ def read_result(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def check_weights(framing: dict[str, Any], bundled: Sequence[str]) -> None:
-    """FiguresError unless the framing was measured on one of the bundled files, given by their SHA-256."""
-    if framing["weights"]["sha256"] not in bundled:
+def check_weights(script: str, result: Mapping[str, Any], bundled: Sequence[str]) -> None:
+    """FiguresError unless the result of `script` is of one of the bundled files, given by their SHA-256."""
+    if result["weights"]["sha256"] not in bundled:
         raise FiguresError(
-            f"benchmarks/framing/framing.json was measured on {framing['weights']['file']}, "
-            f"SHA-256 {framing['weights']['sha256'][:12]}..., which is not bundled: "
-            "run python benchmarks/framing/experiment.py"
+            f"the result of benchmarks/{script} was measured on {result['weights']['file']}, "
+            f"SHA-256 {result['weights']['sha256'][:12]}..., which is not bundled: run it again"
         )
 
 
@@ -147,9 +158,13 @@ def measurement(name: str, metrics: dict[str, Any]) -> str:
     split = SPLITS.get(metrics["split"], metrics["split"])
     dataset = DATASETS.get(metrics["dataset"], metrics["dataset"])
     headings = [f"{split} accuracy (95 % interval)", "mean class accuracy", "macro-F1", "calibration error"]
+    error = percent(metrics["ece"])
+    if fitted := metrics.get("calibration"):  # then `ece` is of the faces that the temperature was fitted on
+        error = f"{percent(fitted['ece_cross_fitted'])} (at best {percent(fitted['ece_floor'])})"
     overall = [
         f"**{percent(metrics['accuracy'])}** ({low * 100:.1f} to {high * 100:.1f})",
-        *(percent(metrics[figure]) for figure in ("mean_class_accuracy", "macro_f1", "ece")),
+        *(percent(metrics[figure]) for figure in ("mean_class_accuracy", "macro_f1")),
+        error,
     ]
     classes = {e: metrics["per_class"][e] for e in EXPRESSIONS if metrics["per_class"].get(e, {}).get("faces")}
     return "\n\n".join(

@@ -10,20 +10,19 @@ CORES = (16, 128, 1024)
 SHARD_SIZES = (1_000, 10_000)
 
 
-def plan(scaling: dict[str, Any] | None) -> str:
-    """Markdown between the markers; `scaling` is what scaling.py wrote, None where it has not run."""
+NOT_YET = "Not measured yet: run `python benchmarks/archive/scaling.py` on a quiet machine."
+
+
+def measured(scaling: dict[str, Any] | None) -> str:
+    """What was measured, as Markdown; `scaling` is what scaling.py wrote, None where it has not run."""
     if scaling is None:
-        return "Not measured yet: run `python benchmarks/archive/scaling.py` on a quiet machine."
+        return NOT_YET
     workers = {int(count): run for count, run in scaling["workers"].items()}
-    one, most = workers[min(workers)], max(workers)
-    # A core of a machine whose cores are all at work, which is how a large job runs.
-    rate = workers[most]["pictures_per_second"] / most
-    shard, driver = scaling["empty_shard"]["seconds_per_shard"], scaling["driver"]
-    memory = max(run["peak_memory"] for run in workers.values())
+    one, driver = workers[min(workers)], scaling["driver"]
     startup = max(run["startup_seconds"] for run in workers.values())
     return "\n\n".join(
         (
-            f"Measured on {scaling['date'][:10]} with `python benchmarks/archive/{scaling['command']}` at commit "
+            f"Measured on {scaling['date'][:10]} with `benchmarks/archive/scaling.py` at commit "
             f"`{(scaling['commit'] or 'unknown')[:12]}`: {scaling['processor']}, {scaling['cores']} cores, Ray "
             f"{scaling['ray']}, `{scaling['weights']}`, {scaling['detector']}, {scaling['pictures']} JPEG pictures of "
             f"at most {scaling['longer_side']} pixels ({scaling['bytes_per_picture'] / 1000:.0f} kB, "
@@ -41,11 +40,29 @@ def plan(scaling: dict[str, Any] | None) -> str:
                     for count, run in sorted(workers.items())
                 ),
             ),
-            f"A shard costs {shard * 1000:.0f} ms beside its pictures; from the start of the command to the first "
-            f"shard pass {startup:.0f} s. The driver lists and hashes a million names of "
-            f"{driver['characters_per_name']:.0f} characters in {driver['seconds_per_million']:.1f} s, "
+            f"A shard costs {scaling['empty_shard']['seconds_per_shard'] * 1000:.0f} ms beside its pictures; from the "
+            f"start of the command to the first shard pass {startup:.0f} s. The driver lists and hashes a million "
+            f"names of {driver['characters_per_name']:.0f} characters in {driver['seconds_per_million']:.1f} s, "
             f"holds {driver['bytes_held_per_name']:.0f} bytes for each and "
             f"{driver['peak_bytes_per_name']:.0f} while it sorts them.",
+        )
+    )
+
+
+def plan(scaling: dict[str, Any] | None) -> str:
+    """The same with what a large job takes, for docs/archives.md."""
+    if scaling is None:
+        return NOT_YET
+    workers = {int(count): run for count, run in scaling["workers"].items()}
+    most = max(workers)
+    # A core of a machine whose cores are all at work, which is how a large job runs.
+    rate = workers[most]["pictures_per_second"] / most
+    shard, driver = scaling["empty_shard"]["seconds_per_shard"], scaling["driver"]
+    memory = max(run["peak_memory"] for run in workers.values())
+    startup = max(run["startup_seconds"] for run in workers.values())
+    return "\n\n".join(
+        (
+            measured(scaling),
             f"### {PICTURES // 1_000_000} million pictures",
             f"Reckoned, not measured beyond {most} workers. With N pictures, S pictures per shard, and C cores, each a "
             "worker:",

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from apvit.engines.timing import core_count
 
 HERE = Path(__file__).parent
-NAMES = ("engines", "pooling", "growth", "peers", "memory", "cold_start", "folder", "video")
+NAMES = ("engines", "pooling", "growth", "peers", "memory", "cold_start", "folder", "video", "int8")
 """The scripts in the order they run. All take --folder, so that random weights and exports are made once."""
 BUSY = 0.5
 """Load average above which the figures would be somebody else's too."""

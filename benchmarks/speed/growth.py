@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from pictures import CROWD, crowd
 from records import machine, options, spread, write_record
-from result_tables import describe_fit, growth_table
+from result_tables import describe_fit, growth_table, holds
 from subjects import find_subject, installed_engines, open_engine, random_weights, workplace
 
 import apvit
@@ -195,10 +195,9 @@ def _draw_axis(axes: Axes, axis: dict[str, Any]) -> None:
         style = {"color": colour, "fmt": marker, "markersize": 5, "linewidth": 1, "capsize": 2}
         axes.errorbar(x, middle, bars, **style)
         line = np.linspace(x.min(), x.max(), 100)
+        along = fitted(curve["fit"], line) if holds(curve["fit"]) else np.full_like(line, np.nan)
         label = f"{engine}: {describe_fit(curve['fit'])}"
-        axes.plot(
-            line, fitted(curve["fit"], line), color=colour, linewidth=1.2, marker=marker, markevery=[], label=label
-        )
+        axes.plot(line, along, color=colour, linewidth=1.2, marker=marker, markevery=[], label=label)
     axes.set_title(axis["title"], fontsize=10, loc="left")
     axes.set(xlabel=axis["x"], ylabel=axis["y"])
     whole = all(float(point["x"]).is_integer() for curve in axis["curves"].values() for point in curve["points"])

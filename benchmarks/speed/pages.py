@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from speed.result_tables import (
+    WAYS,
+    choices_table,
+    dial_table,
     digits,
     engines_table,
     growth_table,
+    int8_table,
     memory_table,
     peers_table,
     percent,
+    points,
     pooling_table,
     provenance,
     table,
@@ -26,10 +31,9 @@ Record = Mapping[str, Any]
 Results = Mapping[str, Record]
 
 HERE = Path(__file__).parent
-NAMES = ("engines", "pooling", "growth", "peers", "memory", "cold_start", "folder", "video")
+NAMES = ("engines", "pooling", "growth", "peers", "memory", "cold_start", "folder", "video", "int8")
 NOT_YET = "Not measured yet."
 BASELINES = ("official, eager", "ours, eager")
-WAYS = {"torch": "torch", "torch, compiled": "torch, compiled", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
 def read_results(folder: Path) -> dict[str, Record]:
@@ -60,16 +64,35 @@ def every_table(results: Results) -> str:
     for name, title in (("cold_start", "Cold start"), ("folder", "A folder from end to end"), ("video", "Video")):
         if name in results:
             parts += [f"## {title}", provenance(results[name]), _own_table(name, results[name])]
+    if "int8" in results:
+        parts += ["## int8", provenance(results["int8"]), int8_table(results["int8"])]
     return "\n\n".join(parts) or NOT_YET
 
 
-def for_users(results: Results) -> str:
-    """What to choose and what it costs, for docs/speed.md."""
+def for_users(results: Results, dial: Record | None = None) -> str:
+    """What to choose and what it costs, for docs/speed.md; `dial` is what benchmarks/dial wrote, if it did."""
     parts = []
     if "engines" in results:
         parts += [f"Measured on {provenance(results['engines'])}", _choice(results["engines"])]
     if "pooling" in results:
         parts += ["## What pooling saves", _saved(results["pooling"])]
+    if dial is not None:
+        parts += [
+            "## The dial",
+            f"{provenance(dial)} `--keep` at inference, without retraining; how, and every setting: "
+            "[benchmarks/dial](benchmarks/dial/README.md).",
+            "![Left, on two engines: accuracy against time for the settings of the dial. Right: time of apvit_base "
+            "against what it executes](benchmarks/dial/dial.png)",
+            what_the_dial_means(dial),
+            choices_table(dial),
+        ]
+    if "int8" in results:
+        parts += [
+            "## int8",
+            f"{provenance(results['int8'])} `apvit export apvit_tiny OUT.onnx --int8 --calibrate prepared/ferplus` "
+            "writes such a file and prints the same for your processor, whose instructions decide what it gains.",
+            int8_table(results["int8"]),
+        ]
     if "growth" in results:
         parts += [
             "## How cost grows",
@@ -77,11 +100,56 @@ def for_users(results: Results) -> str:
             growth_table(results["growth"]),
             "![Cost against batch, input size, keep rate, depth and faces per picture](benchmarks/speed/growth.png)",
         ]
+    if "folder" in results:
+        parts += ["## A folder", _folder_in_words(results["folder"])]
+    if "cold_start" in results:
+        parts += ["## One picture, from the start", _cold_start_in_words(results["cold_start"])]
     if "peers" in results:
         parts += ["## Beside another program", _detail_of_peers(results["peers"]), peers_table(results["peers"])]
     if "memory" in results:
         parts += ["## Memory", memory_table(results["memory"])]
     return "\n\n".join(parts) or NOT_YET
+
+
+def of_videos(results: Results) -> str:
+    """How fast videos are and what memory they take, for docs/video.md."""
+    if "video" not in results:
+        return NOT_YET
+    record = results["video"]
+    clip, ms, memory = record["clip"], record["ms_per_frame"], record["memory"]
+    people = "one face" if clip["faces"] == 1 else f"{clip['faces']} faces"
+    return (
+        f"A clip of {clip['width']}x{clip['height']}, {clip['rate']} frames per second, {people}: "
+        f"**{record['frames_per_second']:.0f} frames per second**, every one decoded and recognised; faces are "
+        f"searched for {record['searches_per_second']:g} times a second and followed in between. Of "
+        f"{digits(ms['whole']['median'])} ms a frame searching takes {digits(ms['search']['median'])} and recognising "
+        f"{digits(ms['classify']['median'])}; an annotated copy costs {digits(ms['annotate']['median'])} more. Memory "
+        f"over {memory['frames']:,} frames with a face in each: {memory['settled'] / 2**20:.0f} MiB after the first "
+        f"tenth, {memory['end'] / 2**20:.0f} MiB at the end. ({provenance(record).removesuffix('.')}; "
+        "`benchmarks/speed/video.py`.)"
+    )
+
+
+def _folder_in_words(record: Record) -> str:
+    """Throughput of a folder, against its slowest stage, and memory."""
+    folder, memory = record["folder"], record["memory"]
+    rate, slowest = folder["faces_per_second"], folder["slowest"]
+    lists = " and ".join(f"{one['bytes'] / 2**20:.0f} MiB for {one['length']}" for one in memory[-2:])
+    return (
+        f"Reading, detecting, aligning and classifying overlap: {rate['overlapped']['median']:.1f} faces per second, "
+        f"{folder['overlap_gains']['median']:.2f} times as many as one picture after the other and "
+        f"{100 * folder['reached']['median']:.0f} % of what the slowest stage ({slowest}) allows alone. `--profile` "
+        f"prints the same for your pictures. Memory stays flat: {lists} pictures."
+    )
+
+
+def _cold_start_in_words(record: Record) -> str:
+    """Seconds to the first answer by engine, and what most of them go into."""
+    answers = ", ".join(
+        f"{row['answer']['median']:.2f} s on {WAYS[row['engine']]} (imports {row['seconds']['imports']['median']:.2f})"
+        for row in record["rows"]
+    )
+    return f"From the start of `apvit recognize photo.jpg` to its answer: {answers}. An export needs no torch."
 
 
 def in_two_lines(results: Results) -> str | None:
@@ -103,7 +171,78 @@ def in_two_lines(results: Results) -> str | None:
             f"; the paper's model takes {digits(base['ms_per_face']['median'])} ms per face, "
             f"{base['times_official']['median']:.2f} times as fast as its official formulation on the same machine"
         )
-    return text + "."
+    return text + "." + (f" {_beside_fer(results['peers'])}" if "peers" in results else "")
+
+
+def _beside_fer(record: Record) -> str:
+    """One sentence on whole programs, our fastest against the package fer; "" where fer did not run."""
+    ran = [one for one in record["contenders"] if "reason" not in one]
+    fer = [one for one in ran if one["name"].startswith("fer")]
+    alike = [one for one in ran if one["name"].endswith("as fer")]
+    if not fer or not alike:
+        return ""
+    best = max(alike, key=lambda one: one["faces_per_second"]["median"])
+    usual = next(one for one in ran if one["name"] == best["name"].removesuffix(", as fer"))
+    rates = sorted(one["faces_per_second"]["median"] for one in fer)
+    starts = sorted(one["cold_seconds"]["median"] for one in fer)
+    return (
+        f"From picture files to names it recognises {usual['faces_per_second']['median']:.0f} faces per second, or "
+        f"{best['faces_per_second']['median']:.0f} where it seeks none below 50 px, as the package `fer` does, which "
+        f"recognises {rates[0]:.0f} to {rates[-1]:.0f}; its first answer comes {best['cold_seconds']['median']:.1f} s "
+        f"after the start, that of `fer` {starts[0]:.1f} to {starts[-1]:.1f} s."
+    )
+
+
+def every_setting(dial: Record | None) -> str:
+    """All figures of the dial, for benchmarks/dial/README.md."""
+    if dial is None:
+        return NOT_YET
+    picture = "![Accuracy against time on two engines; time of apvit_base against what it executes](dial.png)"
+    means = what_the_dial_means(dial)
+    note = "Times in bold are on the front that was chosen on one half of the faces."
+    return "\n\n".join((provenance(dial), picture, means, choices_table(dial), note, dial_table(dial)))
+
+
+def what_the_dial_means(record: Record) -> str:
+    """Three sentences: what may be saved, whether what is dropped was missed, how far the paper's model turns."""
+    bundled, paper = record["networks"]
+    curve, other = _main_curve(bundled), _main_curve(paper)
+    choice = next(one for one in curve["choices"] if one["loss"] > 0)
+    chosen, time = bundled["settings"][choice["setting"]], curve["of_own"][choice["setting"]]["median"]
+    everything = _most(bundled)
+    whole = bundled["settings"][everything]
+    least, most = min(range(len(paper["settings"])), key=lambda n: paper["settings"][n]["macs"]), _most(paper)
+    works = [paper["settings"][n]["macs"] / paper["settings"][0]["macs"] for n in (least, most)]
+    times = [other["of_own"][n]["median"] for n in (least, most)]
+    return (
+        f"Where {100 * choice['loss']:g} points of accuracy may be lost, `{bundled['name']}` with `--keep "
+        f"{chosen['keep']}` takes {time:.2f} of the time it takes as it was trained ({WAYS[curve['engine']]}, "
+        f"{curve['batch']} at once), and on faces that had no part in choosing this its validation accuracy changes by "
+        f"{points(chosen['reporting'])} points. Keeping everything takes {curve['of_own'][everything]['median']:.2f} "
+        f"of the time and changes accuracy by {points(whole['reporting'])}, {_told_apart(whole['reporting'])}. "
+        f"`{paper['name']}` goes from {times[0]:.2f} of its time with `--keep {paper['settings'][least]['keep']}` "
+        f"({works[0]:.2f} of what it executes) to {times[1]:.2f} with everything kept ({works[1]:.2f}; "
+        f"{WAYS[other['engine']]}, {other['batch']} at once; random weights, time only)."
+    )
+
+
+def _main_curve(network: Record) -> Record:
+    """On the fastest engine, which stands first, with most faces at once."""
+    largest = max(curve["batch"] for curve in network["curves"])
+    found: Record = next(curve for curve in network["curves"] if curve["batch"] == largest)
+    return found
+
+
+def _most(network: Record) -> int:
+    """The number of the setting that computes most: everything is kept."""
+    return max(range(len(network["settings"])), key=lambda number: network["settings"][number]["macs"])
+
+
+def _told_apart(row: Record) -> str:
+    low, high = row["interval"]
+    if low <= 0 <= high:
+        return "which these faces do not tell apart from no change"
+    return "a gain" if low > 0 else "a loss"
 
 
 def _choice(record: Record) -> str:

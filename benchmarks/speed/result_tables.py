@@ -7,6 +7,12 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
+WAYS = {"torch": "torch", "torch, compiled": "torch, compiled", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+DATASETS = {"ferplus": "FER+"}
+SPLITS = {"train": "training", "valid": "validation", "test": "test"}
+EXPLAINED = 0.8
+"""Share of the variance that a fitted law must explain to be published."""
+
 
 def engines_table(record: Record) -> str:
     """Every way to run every weight file, with its ratios to the two baselines."""
@@ -79,8 +85,15 @@ def growth_table(record: Record) -> str:
     return table(("what grows, x", "what it costs", "run by", "fit", "R²"), rows)
 
 
+def holds(fit: Mapping[str, float]) -> bool:
+    """Whether the law explains the points; below, they scatter too much to speak of one."""
+    return fit["r2"] >= EXPLAINED
+
+
 def describe_fit(fit: Mapping[str, float]) -> str:
     """The fitted law as a formula."""
+    if not holds(fit):
+        return "none: the points scatter"
     if "exponent" in fit:
         return f"{fit['c']:.2g} x^{fit['exponent']:.2f}"
     sign = "−" if fit["b"] < 0 else "+"
@@ -114,6 +127,107 @@ def peers_table(record: Record) -> str:
 def memory_table(record: Record) -> str:
     """Peak memory of fresh processes."""
     return table(("process", "peak MiB"), [[row["what"], f"{row['peak_mib']:.0f}"] for row in record["rows"]])
+
+
+def int8_table(record: Record) -> str:
+    """What int8 costs in accuracy, and what it gains in time and size."""
+    costs = [
+        [
+            WAYS[engine],
+            percent(row["accuracy_float32"], 2),
+            percent(row["accuracy"], 2),
+            points(row),
+            percent(row["same_expression"], 1),
+            percent(row["patches_kept"], 1),
+            percent(row["tokens_kept"], 1),
+        ]
+        for engine, row in record["engines"].items()
+    ]
+    gains = [
+        [
+            WAYS[row["engine"]],
+            str(row["batch"]),
+            digits(row["ms_per_face_float32"]["median"]),
+            digits(row["ms_per_face_int8"]["median"]),
+            _quartiles(row["times_float32"], "{:.2f}".format),
+        ]
+        for row in record["rows"]
+    ]
+    measured, calibrated, size = record["measured_on"], record["calibrated_on"], record["bytes"]
+    faces = next(iter(record["engines"].values()))["faces"]
+    kept = "; ".join(f"{reason} ({count})" for reason, count in record["float32_layers"].items())
+    about = (
+        f"`{record['weights']['name']}`, {record['int8_layers']} convolutions and linear layers in int8, calibrated on "
+        f"{calibrated['faces']} faces of {_split(calibrated)}; in float32 stay {kept}. The file has "
+        f"{size['int8'] / 1e6:.1f} MB instead of {size['float32'] / 1e6:.1f}. Accuracy is on the {faces:,} faces of "
+        f"{_split(measured)}."
+    )
+    headings = (
+        *("run by", "float32", "int8", "difference, points (95 % interval)"),
+        *("same expression", "patches kept by both", "last tokens kept by both"),
+    )
+    times = ("run by", "faces at once", "ms/face float32", "int8", "times as fast (quartiles)")
+    return "\n\n".join((about, table(headings, costs), table(times, gains)))
+
+
+def dial_table(record: Record) -> str:
+    """Every setting of the dial: what it computes, what it gains in accuracy, and its time; fronts in bold."""
+    parts = []
+    for network in record["networks"]:
+        settings, curves = network["settings"], network["curves"]
+        measured = "reporting" in settings[0]
+        rows = [
+            [
+                f"`{setting['keep']}`" + (" (its own)" if number == 0 else ""),
+                f"{setting['macs'] / 1e6:,.0f}",
+                *([points(setting["reporting"])] if measured else []),
+                *(_relative_time(curve, number) for curve in curves),
+            ]
+            for number, setting in sorted(enumerate(settings), key=lambda pair: -pair[1]["macs"])
+        ]
+        headings = ("`--keep`", "MMAC", *(["points to its own (95 % interval)"] if measured else []))
+        ways = [f"time, {WAYS[curve['engine']]}, {curve['batch']} at once" for curve in curves]
+        parts += [f"**{_subject(network)}**", table((*headings, *ways), rows)]
+    return "\n\n".join(parts)
+
+
+def choices_table(record: Record) -> str:
+    """The fastest setting for a loss that one half of the faces allowed, with what the other half says of it."""
+    rows = []
+    for network in record["networks"]:
+        for curve in network["curves"]:
+            for choice in curve.get("choices", ()):
+                setting = network["settings"][choice["setting"]]
+                rows.append(
+                    [
+                        f"{100 * choice['loss']:g}",
+                        f"{WAYS[curve['engine']]}, {curve['batch']} at once",
+                        f"`{setting['keep']}`",
+                        _relative_time(curve, choice["setting"], bold=False),
+                        points(setting["reporting"]),
+                    ]
+                )
+    headings = ("points that may be lost", "run by", "fastest `--keep`", "time", "points to its own, on the other half")
+    return table(headings, sorted(rows, key=lambda row: float(row[0])))
+
+
+def _relative_time(curve: Record, number: int, *, bold: bool = True) -> str:
+    text = _quartiles(curve["of_own"][number], "{:.2f}".format)
+    return f"**{text}**" if bold and number in curve.get("front", ()) else text
+
+
+def _subject(network: Record) -> str:
+    return f"{network['name']} (random weights, time only)" if network["random"] else network["name"]
+
+
+def points(row: Record) -> str:
+    """A difference of accuracies in percentage points with its interval: {difference, interval}."""
+    mean, low, high = (f"{100 * value:+.2f}".replace("-", "−") for value in (row["difference"], *row["interval"]))
+    return f"{mean} ({low} to {high})"
+
+
+def _split(of: Record) -> str:
+    return f"{DATASETS.get(of['dataset'], of['dataset'])} {SPLITS.get(of['split'], of['split'])}"
 
 
 def provenance(record: Record) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +87,11 @@ def find_subject(name: str, folder: Path) -> Subject:
     if not path.exists():
         random_weights(path, name)
     return Subject(name, path, random=True)
+
+
+def identify(weights: Path) -> dict[str, str]:
+    """Which file this is, as JSON values, so that figures of other weights are noticed."""
+    return {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
 
 
 def random_weights(path: Path, name: str, **overrides: Any) -> Path:

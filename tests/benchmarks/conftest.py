@@ -79,6 +79,11 @@ def speed() -> Callable[[str], ModuleType]:
 
 
 @pytest.fixture(scope="session")
+def dial() -> ModuleType:
+    return load("dial/dial.py")
+
+
+@pytest.fixture(scope="session")
 def faithfulness() -> ModuleType:
     return load("explanation/faithfulness.py")
 
@@ -86,3 +91,18 @@ def faithfulness() -> ModuleType:
 @pytest.fixture(scope="session")
 def occlusion() -> ModuleType:
     return load("explanation/occlusion.py")
+
+
+@pytest.fixture(scope="session")
+def ablation() -> ModuleType:
+    return load("ablation/ablation.py")
+
+
+@pytest.fixture(scope="session")
+def keep_rates() -> ModuleType:
+    return load("ablation/keep_rates.py")
+
+
+@pytest.fixture(scope="session")
+def damage() -> ModuleType:
+    return load("accuracy/robustness.py")

@@ -50,5 +50,14 @@ def test_by_hand(plan: ModuleType) -> None:
     assert "brings 5.0 TB of pictures, 1.0 MB per second for each core" in text
 
 
+def test_what_was_measured_stands_in_both_pages(plan: ModuleType) -> None:
+    measured = plan.measured(scaling())
+    assert plan.plan(scaling()).startswith(measured)
+    assert "with `benchmarks/archive/scaling.py` at commit `0123456789ab`" in measured
+    assert "A shard costs 72 ms beside its pictures" in measured
+    assert "million pictures" not in measured
+
+
 def test_nothing_is_made_up_before_it_was_measured(plan: ModuleType) -> None:
+    assert plan.plan(None) == plan.measured(None)
     assert plan.plan(None).startswith("Not measured yet")

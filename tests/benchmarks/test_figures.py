@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from tests.benchmarks.conftest import BENCHMARKS
 
 from apvit.evaluation import expression_metrics
 from apvit.expressions import get_label_space
@@ -19,14 +21,24 @@ def test_the_readmes_are_up_to_date(figures: ModuleType) -> None:
     assert figures.main(["--check"]) == 0
 
 
+def test_every_benchmark_that_is_explained_stands_in_the_site() -> None:
+    root = BENCHMARKS.parent
+    (section,) = (
+        one["Benchmarks"] for one in yaml.safe_load((root / "mkdocs.yml").read_text())["nav"] if "Benchmarks" in one
+    )
+    named = [page for entry in section for page in entry.values()]
+    assert sorted(named) == sorted(path.relative_to(root).as_posix() for path in BENCHMARKS.glob("*/README.md"))
+
+
 @pytest.fixture
 def project(tmp_path: Path, figures: ModuleType) -> Path:
     for name in (
         "README.md",
         "docs/speed.md",
+        "docs/video.md",
         "docs/archives.md",
-        "benchmarks/framing/README.md",
-        "benchmarks/speed/README.md",
+        "docs/service.md",
+        *(f"benchmarks/{folder}/README.md" for folder in ("archive", "dial", "framing", "service", "speed")),
     ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,9 +59,8 @@ def test_writing_and_checking(project: Path, figures: ModuleType, capsys: pytest
     assert figures.main(["--check"], project=project) == 0
     assert figures.main([], project=project) == 0
     assert readme.read_text() == text
-    assert {path.name for path in project.rglob("*.*")} == {"README.md", "speed.md", "archives.md"}, (
-        "nothing else is left behind"
-    )
+    left = {path.name for path in project.rglob("*.*")}
+    assert left == {"README.md", "speed.md", "video.md", "archives.md", "service.md"}, "nothing else is left behind"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +106,14 @@ def test_a_card_becomes_tables(figures: ModuleType, weights: Path, metrics: dict
     assert "|  | neutral | happiness |" in lines
     assert "| recall | 75 % | 50 % |" in lines
     assert "| faces | 4 | 2 |" in lines
+
+
+def test_a_calibrated_card_publishes_the_cross_fitted_error(
+    figures: ModuleType, weights: Path, metrics: dict[str, Any]
+) -> None:
+    fitted = {**metrics, "calibration": {"ece_cross_fitted": 0.0154, "ece_floor": 0.0132}}
+    lines = figures.summary({"some.weights": replace(read_card(weights), metrics=(fitted,))}, None, None).splitlines()
+    assert "| **66.7 %** (30.0 to 90.3) | 62.5 % | 76.2 % | 1.5 % (at best 1.3 %) |" in lines
 
 
 @pytest.fixture
@@ -144,9 +163,10 @@ def test_framing_by_size(figures: ModuleType, framing: dict[str, Any]) -> None:
 
 
 def test_results_of_other_weights_are_refused(figures: ModuleType, framing: dict[str, Any]) -> None:
-    figures.check_weights(framing, ["b" * 64, "a" * 64])
-    with pytest.raises(figures.FiguresError, match=r"some\.safetensors, SHA-256 a{12}\.\.\., which is not bundled"):
-        figures.check_weights(framing, ["b" * 64])
+    figures.check_weights("framing/experiment.py", framing, ["b" * 64, "a" * 64])
+    refused = r"benchmarks/framing/experiment\.py was measured on some\.safetensors, SHA-256 a{12}\.\.\., which is not"
+    with pytest.raises(figures.FiguresError, match=refused):
+        figures.check_weights("framing/experiment.py", framing, ["b" * 64])
 
 
 def test_results_at_another_threshold_are_refused(figures: ModuleType) -> None:

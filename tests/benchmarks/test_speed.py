@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from apvit.engines import create_engine
+
 Script = Callable[[str], ModuleType]
 
 
@@ -122,6 +124,37 @@ def test_pooling(speed: Script, subjects: ModuleType, subject: Any) -> None:
     assert "37.5 % (" in pooling.pooling_table({"rows": [row]})
 
 
+class TestInt8:
+    @pytest.fixture
+    def int8(self, speed: Script) -> ModuleType:
+        return speed("int8")
+
+    def test_both_take_turns_and_ratios_are_of_the_same_round(self, int8: ModuleType, weights: Path) -> None:
+        engine = create_engine(weights, "torch", "cpu")
+        taken = int8.time_both({"onnx": {"float32": engine, "int8": engine}}, 2, 0.001)
+        assert set(taken) == {"onnx float32", "onnx int8"}
+        (row,) = int8.summarise({"onnx float32": [4.0, 8.0, 4.0], "onnx int8": [2.0, 4.0, 2.0]}, 4)
+        assert (row["ms_per_face_float32"]["median"], row["ms_per_face_int8"]["median"]) == (1000, 500)
+        assert row["times_float32"] == {"median": 2, "low": 2, "high": 2}
+
+    @pytest.mark.slow
+    def test_from_faces_to_the_page(
+        self, int8: ModuleType, two_people: Path, tmp_path: Path, figures: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        output = tmp_path / "int8.json"
+        given = ["--data", str(two_people), "--seconds", "0.001", "--output", str(output)]
+        monkeypatch.setattr(sys, "argv", ["int8.py", *given])
+        int8.main()
+        record = figures.pages.read_results(tmp_path)["int8"]
+        assert not [row for row in record["engines"].values() if "speed_here" in row]
+        assert {row["engine"] for row in record["rows"]} == set(record["engines"])
+        assert record["bytes"]["int8"] < record["bytes"]["float32"]
+        assert str(tmp_path) not in output.read_text()
+        text = figures.pages.for_users({"int8": record})
+        assert "calibrated on 40 faces of FER+ training" in text
+        assert "Accuracy is on the 40 faces of FER+ validation." in text
+
+
 class TestGrowth:
     def test_fits(self, growth: ModuleType) -> None:
         line = growth.fit([(x, 3 + 2 * x) for x in (0, 1, 5)], "line")
@@ -131,7 +164,8 @@ class TestGrowth:
         assert (power["c"], power["exponent"], power["r2"]) == pytest.approx((0.5, 1.5, 1))
         assert growth.fitted(power, 4) == pytest.approx(4)
         assert (growth.describe_fit(line), growth.describe_fit(power)) == ("3 + 2 x", "0.5 x^1.50")
-        assert growth.describe_fit({"a": 3.0, "b": -0.25}) == "3 − 0.25 x"
+        assert growth.describe_fit({"a": 3.0, "b": -0.25, "r2": 0.9}) == "3 − 0.25 x"
+        assert growth.describe_fit({"a": 3.0, "b": -0.25, "r2": 0.5}) == "none: the points scatter"
 
     def test_an_axis_and_its_picture(self, growth: ModuleType) -> None:
         axis = growth.Axis("batch", "faces at once", "ms per call", 2, "line", growth.by_batch)
@@ -244,6 +278,23 @@ class TestPages:
         assert pages.read_results(tmp_path) == {}
         assert pages.every_table({}) == pages.for_users({}) == "Not measured yet."
         assert pages.in_two_lines({}) is None
+
+    def test_beside_fer(self, pages: ModuleType, results: dict[str, Any]) -> None:
+        measured = (
+            ("apvit, onnx", 50, 0.4),
+            ("apvit, onnx, as fer", 80, 0.4),
+            ("fer, Haar", 70, 3),
+            ("fer, MTCNN", 60, 4),
+        )
+        contenders = [
+            {"name": name, "faces_per_second": {"median": rate}, "cold_seconds": {"median": cold}}
+            for name, rate, cold in measured
+        ]
+        text = pages.in_two_lines({**results, "peers": {"contenders": contenders}})
+        assert "recognises 50 faces per second, or 80 where it seeks none below 50 px" in text
+        assert "60 to 70; its first answer comes 0.4 s after the start, that of `fer` 3.0 to 4.0 s." in text
+        absent = [*contenders[:2], {"name": "fer", "reason": "not installed"}]
+        assert "fer" not in pages.in_two_lines({**results, "peers": {"contenders": absent}})
 
     def test_engines(self, pages: ModuleType, results: dict[str, Any], tmp_path: Path) -> None:
         (tmp_path / "engines.json").write_text(json.dumps(results["engines"]))
