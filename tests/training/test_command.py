@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -66,10 +66,13 @@ def test_the_papers_recipe(name):
 
 
 def test_the_bundled_weights_recipe():
-    recipe, _ = read_recipe(["--config", config("ferplus/apvit_tiny"), "--resume", "true", "--epochs", "3"])
-    assert (recipe.resume, recipe.epochs, recipe.target, recipe.optimizer) == (True, 3, "votes", "adamw")
+    recipe, _ = read_recipe(["--config", config("ferplus/apvit_tiny_taught"), "--resume", "true", "--epochs", "3"])
+    assert (recipe.resume, recipe.epochs, recipe.target, recipe.optimizer) == (True, 3, "votes", "muon")
     assert (recipe.decay, recipe.normalise, recipe.select) == ("matrices", "data", "valid")
     assert asdict(recipe.augmentation)["rotate"] == 10
+    teacher, _ = read_recipe(["--config", config("ferplus/apvit_tiny")])
+    assert recipe.teacher == f"{teacher.output}/best.safetensors"
+    assert replace(recipe, resume=False, epochs=10, teacher=None, output=teacher.output) == teacher
 
 
 def test_overrides():

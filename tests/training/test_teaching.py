@@ -54,7 +54,7 @@ def test_a_run_with_a_teacher_says_so_in_its_recipe_and_card(bars, teacher, tmp_
     assert yaml.safe_load((folder / "recipe.yaml").read_text())["teacher"] == teacher
     assert json.loads((folder / "summary.json").read_text())["best"]["accuracy"] > 0.3
     recipe = create_engine(folder / "best.safetensors").card.provenance["recipe"]
-    assert (recipe["teacher"], recipe["teacher_share"]) == ("best.safetensors", 0.7)
+    assert (recipe["teacher"], recipe["teacher_share"]) == ("run/best.safetensors", 0.7)
 
 
 def test_other_expressions_or_another_framing_cannot_teach(faces, teacher):

@@ -36,7 +36,7 @@ def _processor() -> str:
         return platform.processor()
 
 
-def without_folders(argument: str) -> str:
+def _without_folders(argument: str) -> str:
     """The name of an absolute path: result files and cards are published, and folders are one machine's own."""
     return Path(argument).name if Path(argument).is_absolute() else argument
 
@@ -51,7 +51,7 @@ def environment() -> dict[str, Any]:
             versions[name] = "not installed"
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(map(without_folders, sys.argv)),
+        "command": " ".join(map(_without_folders, sys.argv)),
         "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -18,7 +18,6 @@ from apvit.weights.card import Card, Preprocessing
 
 from .batches import Faces
 from .checkpoints import read_checkpoint
-from .environment import without_folders
 from .module import ExpressionModule
 from .recipe import Recipe
 
@@ -65,13 +64,20 @@ def make_card(
             "inputs": data.inputs,
             "leaks": data.leaks,
             "seed": recipe.seed,
-            "recipe": {k: without_folders(v) if isinstance(v, str) else v for k, v in asdict(recipe).items()},
+            "recipe": {name: _shortened(value) for name, value in asdict(recipe).items()},
             **{name: made[name] for name in ("date", "commit", "processor", "packages")},
         },
         metrics=(),
         licence=terms + (STEM_TERMS if recipe.stem_weights else ""),
         intended_use=INTENDED_USE,
     )
+
+
+def _shortened(value: Any) -> Any:
+    """An absolute path as its file and that one's folder: a card is published, the folders above are one machine's."""
+    if isinstance(value, str) and Path(value).is_absolute():
+        return "/".join(Path(value).parts[-2:])
+    return value
 
 
 def export(
