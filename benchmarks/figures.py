@@ -60,6 +60,9 @@ def main(arguments: Sequence[str] | None = None, *, project: Path = PROJECT) -> 
         if framing is not None:
             check_weights("framing/experiment.py", framing, bundled)
             check_threshold("framing/experiment.py", framing["detector"]["name"], framing["detector"]["min_score"])
+        every_face = read_result(project / "benchmarks/framing/every_face.json")
+        if every_face is not None:
+            check_weights("framing/every_face.py", every_face, bundled)
         thresholds = read_result(project / "benchmarks/detection/thresholds.json")
         if thresholds is not None:
             for detector in THRESHOLDS:
@@ -82,7 +85,9 @@ def main(arguments: Sequence[str] | None = None, *, project: Path = PROJECT) -> 
             project / "benchmarks/dial/README.md": pages.every_setting(dial),
             project / "benchmarks/service/README.md": under_load.with_picture(load),
             project / "benchmarks/speed/README.md": pages.every_table(speed),
-            project / "benchmarks/framing/README.md": "Not measured yet." if framing is None else by_size(framing),
+            project / "benchmarks/framing/README.md": "Not measured yet."
+            if framing is None
+            else "\n\n".join([by_size(framing), *([] if every_face is None else [every_size(every_face)])]),
         }
         texts = {path: put_between_markers(path, block) for path, block in blocks.items()}
     except FiguresError as error:
@@ -160,7 +165,9 @@ def measurement(name: str, metrics: dict[str, Any]) -> str:
     headings = [f"{split} accuracy (95 % interval)", "mean class accuracy", "macro-F1", "calibration error"]
     error = percent(metrics["ece"])
     if fitted := metrics.get("calibration"):  # then `ece` is of the faces that the temperature was fitted on
-        error = f"{percent(fitted['ece_cross_fitted'])} (at best {percent(fitted['ece_floor'])})"
+        error = (
+            f"{percent(fitted['ece_cross_fitted'])} (perfect calibration would measure {percent(fitted['ece_floor'])})"
+        )
     overall = [
         f"**{percent(metrics['accuracy'])}** ({low * 100:.1f} to {high * 100:.1f})",
         *(percent(metrics[figure]) for figure in ("mean_class_accuracy", "macro_f1")),
@@ -256,6 +263,36 @@ def by_size(framing: dict[str, Any]) -> str:
             f"here, {percent(hard)} with a hard border.",
         )
     )
+
+
+def every_size(record: dict[str, Any]) -> str:
+    """What a photograph costs at each size."""
+    rows = [
+        [
+            f"{row['size']} px",
+            f"{row['faces']:,}",
+            with_interval(row["found_share"]),
+            percent(row["accuracy"]["untouched"]["mean"]),
+            percent(row["accuracy"]["aligned"]["mean"]),
+            points(row["difference"]["aligned - untouched"]),
+        ]
+        for row in record["by_size"]
+    ]
+    heading = [
+        "faces",
+        "pasted",
+        "found (95 % interval)",
+        "own crop",
+        "aligned",
+        "points gained or lost (95 % interval)",
+    ]
+    turned = f"turned by up to {record['turned_up_to']:.0f}°"
+    return f"Every face (`every_face.py`, below; {turned}):\n\n{table(heading, *rows)}"
+
+
+def with_interval(share: dict[str, float]) -> str:
+    """A share with its interval, in percent."""
+    return f"{percent(share['mean'])} ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
 
 
 def ways(framing: dict[str, Any]) -> dict[str, str]:

@@ -301,7 +301,7 @@ def draw(path: Path, title: str, outcomes: list[Outcome], memory: Any, seconds: 
         delays.plot([one.sent for one in some], [1000 * one.seconds for one in some], ".", ms=2, color=colour)
     rates.axhline(capacity, color=grey, lw=1, ls="--", label="capacity measured before")
     rates.set_ylabel("requests per second")
-    rates.set_ylim(bottom=0)
+    rates.set_ylim(0, 1.3 * rates.get_ylim()[1])  # room for the legend
     rates.legend(loc="upper right", fontsize=8, ncols=3, frameon=False)
     delays.set_yscale("log")
     delays.set_ylabel("milliseconds to the answer")

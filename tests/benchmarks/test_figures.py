@@ -113,7 +113,7 @@ def test_a_calibrated_card_publishes_the_cross_fitted_error(
 ) -> None:
     fitted = {**metrics, "calibration": {"ece_cross_fitted": 0.0154, "ece_floor": 0.0132}}
     lines = figures.summary({"some.weights": replace(read_card(weights), metrics=(fitted,))}, None, None).splitlines()
-    assert "| **66.7 %** (30.0 to 90.3) | 62.5 % | 76.2 % | 1.5 % (at best 1.3 %) |" in lines
+    assert "| **66.7 %** (30.0 to 90.3) | 62.5 % | 76.2 % | 1.5 % (perfect calibration would measure 1.3 %) |" in lines
 
 
 @pytest.fixture
