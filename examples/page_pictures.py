@@ -96,10 +96,10 @@ def show_a_video(page: Any) -> None:
 
 
 def save(page: Any, path: Path) -> None:
-    """The whole page, with few enough colours to be small."""
+    """The whole page, in its true colours: a palette would lose those of the legend, which are rare."""
     picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     partial = path.with_name(path.name + ".partial")
-    picture.quantize(256, dither=Image.Dither.NONE).save(partial, "PNG", optimize=True)
+    picture.save(partial, "PNG", optimize=True)
     os.replace(partial, path)
     print(f"wrote {path}")
 
