@@ -173,6 +173,37 @@ class CsvSink:
         self.file.close(whole=whole)
 
 
+class RowGroups:
+    """Rows of a Parquet file, which reach it a row group at a time."""
+
+    def __init__(self, file: OutputFile, schema: Any) -> None:
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+        self.schema = schema
+        self._file = file
+        self._rows: list[dict[str, Any]] = []
+        self._writer = pq.ParquetWriter(file.stream, schema)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Take one row."""
+        self._rows.append(row)
+        if len(self._rows) >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.schema))
+        self._rows = []
+
+    def close(self, *, whole: bool) -> None:
+        """Write what is left and the footer, without which no Parquet file can be read."""
+        if self._rows:
+            self._flush()
+        self._writer.close()
+        self._file.close(whole=whole)
+
+
 class ParquetSink:
     """The rows of `CsvSink` with types, and `embedding` (list of float) when asked for; `every_picture`: see `rows`."""
 
@@ -184,10 +215,8 @@ class ParquetSink:
         embeddings: bool = False,
         every_picture: bool = False,
     ):
-        import pyarrow as pa  # type: ignore[import-untyped]
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+        import pyarrow as pa
 
-        self.file = file
         self.expressions = tuple(expressions)
         self.every_picture = every_picture
         types = {"source": pa.string(), "expression": pa.string(), "error": pa.string()}
@@ -195,31 +224,18 @@ class ParquetSink:
         fields = [(name, types.get(name, pa.float64())) for name in columns(expressions)]
         if embeddings:
             fields.append(("embedding", pa.list_(pa.float32())))
-        self.schema = pa.schema(fields)
-        self._rows: list[dict[str, Any]] = []
-        self._writer = pq.ParquetWriter(file.stream, self.schema)
+        self._groups = RowGroups(file, pa.schema(fields))
 
     def write(self, found: Recognition) -> None:
         """Take the picture's rows; they reach the file a row group at a time."""
         for row in rows(found, self.expressions, every_picture=self.every_picture):
             for name in ("source", "error"):
                 row[name] = row[name] and row[name].encode("utf-8", "backslashreplace").decode()
-            self._rows.append(row)
-        if len(self._rows) >= ROW_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.schema))
-        self._rows = []
+            self._groups.add(row)
 
     def close(self, *, whole: bool = True) -> None:
-        """Write what is left and the footer, without which no Parquet file can be read."""
-        if self._rows:
-            self._flush()
-        self._writer.close()
-        self.file.close(whole=whole)
+        """Complete the file."""
+        self._groups.close(whole=whole)
 
 
 class TableSink:

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from apvit.recognition.sinks import LANDMARKS, ROW_GROUP, OutputFile
+from apvit.recognition.sinks import LANDMARKS, OutputFile, RowGroups
 from apvit.recognition.video.errors import VideoError
 from apvit.recognition.video.results import VideoFrame
 
@@ -124,38 +124,23 @@ class ParquetTable:
 
     def __init__(self, file: OutputFile, expressions: Sequence[str], *, embeddings: bool = False) -> None:
         import pyarrow as pa  # type: ignore[import-untyped]
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
         types = {name: pa.string() for name in _TEXTS} | {name: pa.int64() for name in _INTEGERS}
         types["detected"] = pa.bool_()
         fields = [(name, types.get(name, pa.float64())) for name in columns(expressions)]
         if embeddings:
             fields.append(("embedding", pa.list_(pa.float32())))
-        self.file = file
-        self.schema = pa.schema(fields)
-        self._rows: list[dict[str, Any]] = []
-        self._writer = pq.ParquetWriter(file.stream, self.schema)
+        self._groups = RowGroups(file, pa.schema(fields))
 
     def write(self, frame: VideoFrame) -> None:
         """Take the frame's rows; they reach the file a row group at a time."""
         for row in rows(frame):
             row["source"] = row["source"].encode("utf-8", "backslashreplace").decode()
-            self._rows.append(row)
-        if len(self._rows) >= ROW_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.schema))
-        self._rows = []
+            self._groups.add(row)
 
     def close(self, *, whole: bool = True) -> None:
-        """Write what is left and the footer, without which no Parquet file can be read."""
-        if self._rows:
-            self._flush()
-        self._writer.close()
-        self.file.close(whole=whole)
+        """Complete the file."""
+        self._groups.close(whole=whole)
 
 
 def read_table(path: str | Path) -> Iterator[VideoFrame]:
@@ -192,7 +177,7 @@ def _read_csv(path: Path) -> Iterator[VideoFrame]:
 
 
 def _read_parquet(path: Path) -> Iterator[VideoFrame]:
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     with pq.ParquetFile(path) as file:
         batches = file.iter_batches(batch_size=1024)
