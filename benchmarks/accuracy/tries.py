@@ -44,8 +44,8 @@ def run(name: str, runs: Path) -> None:
     for group in ("augmentation",):  # a group's fields change one by one
         if group in fields:
             fields[group] = replace(getattr(recipe, group), **fields[group])
-    if "teacher" in fields:  # another try's weights
-        fields["teacher"] = str(runs / fields["teacher"] / "best.safetensors")
+    if "teachers" in fields:  # other tries' weights
+        fields["teachers"] = [str(runs / name / "best.safetensors") for name in fields["teachers"]]
     folder = runs / name
     started = (folder / "checkpoints" / "last.ckpt").is_file()
     recipe = replace(recipe, **fields, output=str(folder), resume=started)

@@ -32,7 +32,7 @@ def test_every_recipe(path):
         assert model.config.image_size == 112
     else:
         assert recipe.stem_weights is None
-        assert recipe.optimizer == ("muon" if path.stem.startswith("apvit_tiny") else "adamw")
+        assert recipe.optimizer == ("muon" if path.stem.startswith("apvit_") else "adamw")
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -71,8 +71,8 @@ def test_the_bundled_weights_recipe():
     assert (recipe.decay, recipe.normalise, recipe.select) == ("matrices", "data", "valid")
     assert asdict(recipe.augmentation)["rotate"] == 10
     teacher, _ = read_recipe(["--config", config("ferplus/apvit_tiny")])
-    assert recipe.teacher == f"{teacher.output}/best.safetensors"
-    assert replace(recipe, resume=False, epochs=10, teacher=None, output=teacher.output) == teacher
+    assert recipe.teachers == [f"{teacher.output}/best.safetensors"]
+    assert replace(recipe, resume=False, epochs=10, teachers=[], output=teacher.output) == teacher
 
 
 def test_overrides():

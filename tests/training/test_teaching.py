@@ -27,6 +27,12 @@ def teacher(bars, tmp_path_factory):
     return str(folder / "best.safetensors")
 
 
+@pytest.fixture(scope="module")
+def second(bars, tmp_path_factory):
+    folder = train(small_recipe(bars, tmp_path_factory.mktemp("second") / "run", seed=1, epochs=1))
+    return str(folder / "best.safetensors")
+
+
 @pytest.fixture
 def faces(bars, teacher, tmp_path):
     card = create_engine(teacher).card
@@ -38,7 +44,7 @@ def faces(bars, teacher, tmp_path):
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_targets_are_mixed_with_the_mean_of_the_face_and_its_mirror(faces, teacher, share):
     split, card, own = faces
-    mixed = taught(own, teacher, share, card.preprocessing, split.metadata.labels)
+    mixed = taught(own, [teacher], share, card.preprocessing, split.metadata.labels)
     engine, pixels = create_engine(teacher), own.pixels[:, 0].numpy()
     said = [
         engine.run(card.preprocessing.normalise(np.ascontiguousarray(x))).probabilities
@@ -49,20 +55,30 @@ def test_targets_are_mixed_with_the_mean_of_the_face_and_its_mirror(faces, teach
     torch.testing.assert_close(mixed.targets.sum(1), torch.ones(len(own)))
 
 
+def test_several_teachers_are_an_ensemble(faces, teacher, second):
+    split, card, own = faces
+    of = {
+        names: taught(own, list(names), 0.5, card.preprocessing, split.metadata.labels).targets
+        for names in [(teacher,), (second,), (teacher, second)]
+    }
+    assert not torch.equal(of[teacher,], of[second,])
+    torch.testing.assert_close(of[teacher, second], (of[teacher,] + of[second,]) / 2)
+
+
 def test_a_run_with_a_teacher_says_so_in_its_recipe_and_card(bars, teacher, tmp_path):
-    folder = train(small_recipe(bars, tmp_path / "run", teacher=teacher, teacher_share=0.7))
-    assert yaml.safe_load((folder / "recipe.yaml").read_text())["teacher"] == teacher
+    folder = train(small_recipe(bars, tmp_path / "run", teachers=[teacher], teacher_share=0.7))
+    assert yaml.safe_load((folder / "recipe.yaml").read_text())["teachers"] == [teacher]
     assert json.loads((folder / "summary.json").read_text())["best"]["accuracy"] > 0.3
     recipe = create_engine(folder / "best.safetensors").card.provenance["recipe"]
-    assert (recipe["teacher"], recipe["teacher_share"]) == ("run/best.safetensors", 0.7)
+    assert (recipe["teachers"], recipe["teacher_share"]) == (["run/best.safetensors"], 0.7)
 
 
 def test_other_expressions_or_another_framing_cannot_teach(faces, teacher):
     split, card, own = faces
     with pytest.raises(TrainingError, match="the same expressions in the same order"):
-        taught(own, teacher, 0.5, card.preprocessing, get_label_space("raf-db"))
+        taught(own, [teacher], 0.5, card.preprocessing, get_label_space("raf-db"))
     with pytest.raises(TrainingError, match="reads faces of alignment, size and colour"):
-        taught(own, teacher, 0.5, replace(card.preprocessing, alignment=None), split.metadata.labels)
+        taught(own, [teacher], 0.5, replace(card.preprocessing, alignment=None), split.metadata.labels)
 
 
 @pytest.mark.parametrize(
@@ -76,4 +92,4 @@ def test_other_expressions_or_another_framing_cannot_teach(faces, teacher):
 )
 def test_what_does_not_fit_a_teacher_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        Recipe(teacher="x.safetensors", **fields)
+        Recipe(teachers=["x.safetensors"], **fields)

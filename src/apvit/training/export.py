@@ -75,6 +75,8 @@ def make_card(
 
 def _shortened(value: Any) -> Any:
     """An absolute path as its file and that one's folder: a card is published, the folders above are one machine's."""
+    if isinstance(value, list):
+        return [_shortened(item) for item in value]
     if isinstance(value, str) and Path(value).is_absolute():
         return "/".join(Path(value).parts[-2:])
     return value

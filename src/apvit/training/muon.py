@@ -15,7 +15,7 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     """The orthogonal factor of a matrix [M, N], nearly: its singular values become 0.7 to 1.2. Same dtype."""
     a, b, c = NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
-    x: Tensor = matrix.T if tall else matrix
+    x: Tensor = matrix.T.contiguous() if tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         square = x @ x.T
@@ -30,6 +30,9 @@ class Muon(torch.optim.Optimizer):
     al., "Muon is Scalable for LLM Training" (arXiv 2502.16982), 0.2 sqrt(max(M, N)), which gives it the size of an
     AdamW step: learning rate and decay can be those of AdamW. Convolutions [O, I, k, k] are matrices [O, I k k].
     torch.optim.Muon takes matrices only.
+
+    precision: dtype of the orthogonalisation, which need not be exact; Jordan's is bfloat16, four times as fast on a
+    CPU that multiplies it.
     """
 
     def __init__(
@@ -39,7 +42,9 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        precision: torch.dtype = torch.float32,
     ):
+        self.precision = precision
         super().__init__(groups, {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": 0.0})
 
     @torch.no_grad()
@@ -65,7 +70,8 @@ class Muon(torch.optim.Optimizer):
         update = gradient.lerp(velocity, momentum)  # Nesterov's
         matrix = update.reshape(len(update), -1)
         scale = 0.2 * max(matrix.shape) ** 0.5
-        parameter.add_(orthogonalise(matrix).reshape(update.shape), alpha=-group["lr"] * scale)
+        step = orthogonalise(matrix.to(self.precision)).to(update.dtype)
+        parameter.add_(step.reshape(update.shape), alpha=-group["lr"] * scale)
 
     def _advance(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state, (beta1, beta2) = self.state[parameter], group["betas"]

@@ -40,7 +40,9 @@ def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
     if recipe.optimizer == "muon":
-        return Muon([part for group in groups for part in split_matrices(group, model)], lr=recipe.learning_rate)
+        parts = [part for group in groups for part in split_matrices(group, model)]
+        precision = torch.bfloat16 if recipe.precision == "bf16-mixed" else torch.float32
+        return Muon(parts, lr=recipe.learning_rate, precision=precision)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 

@@ -45,10 +45,10 @@ class Recipe:
     face and epoch); `crossentropy` (the distribution of the agreed votes)."""
     target_power: float = 1.0
     """Power that a target's probabilities are raised to before they sum to 1 again: above 1 sharpens votes."""
-    teacher: str | None = None
-    """Weights whose probabilities for the face and its mirror image are mixed into its target (distillation)."""
+    teachers: list[str] = field(default_factory=list)
+    """Weights whose mean probabilities for the face and its mirror image are mixed into its target (distillation)."""
     teacher_share: float = 0.5
-    """Share of the target that the teacher's probabilities make."""
+    """Share of the target that the teachers' probabilities make."""
     label_smoothing: float = 0.0
     """Share of every target that is spread evenly over the classes."""
     sampler: Literal["none", "ceil-sqrt", "balanced"] = "none"
@@ -115,9 +115,9 @@ class Recipe:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.init is not None and (self.stem_weights or self.transformer_weights):
             raise ValueError("init fills the whole body: give it without stem_weights and transformer_weights")
-        if self.teacher is not None and self.target in ("probability", "multi-target"):
+        if self.teachers and self.target in ("probability", "multi-target"):
             raise ValueError(f"a teacher's probabilities cannot be mixed into target {self.target!r}: take 'votes'")
-        if self.teacher is not None and self.augmentation_policy == "paper":
+        if self.teachers and self.augmentation_policy == "paper":
             raise ValueError("a teacher reads faces in the network's size, which augmentation_policy 'paper' does not")
         if self.target == "multi-target" and (self.label_smoothing or self.target_power != 1):
             raise ValueError(

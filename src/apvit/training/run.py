@@ -64,9 +64,9 @@ def train(recipe: Recipe) -> Path:
         train_faces = Faces.of(splits, preprocessing, recipe.target, store, as_prepared=as_prepared)
         held_out = Faces.of([selected_on], preprocessing, "label", store)
         preprocessing = normalised(preprocessing, train_faces, recipe.normalise)
-        if recipe.teacher is not None:
+        if recipe.teachers:
             labels = selected_on.metadata.labels
-            train_faces = taught(train_faces, recipe.teacher, recipe.teacher_share, preprocessing, labels)
+            train_faces = taught(train_faces, recipe.teachers, recipe.teacher_share, preprocessing, labels)
         if not recipe.resume:
             start(model, recipe, preprocessing)
         batches = FaceBatches(train_faces, held_out, recipe, processes)
