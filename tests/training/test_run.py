@@ -24,6 +24,7 @@ from apvit.training import TrainingError, train, train_seeds
 from apvit.training import run as run_module
 from apvit.training.folder import read_metrics
 from apvit.training.starting import IMAGENET_MEAN, preprocessing_of, start
+from apvit.training.targets import split_targets
 from apvit.weights import read_card
 from apvit.weights.pretrained import ir50_name
 
@@ -65,6 +66,9 @@ def test_evaluate_reproduces_the_card(run, bars):
         assert figures[name] == pytest.approx(measured[name])
     assert card.provenance["recipe"]["epochs"] == 8
     assert card.provenance["selected_on"] == "valid"
+    classes = split_targets(open_split(bars, "train"), card.provenance["recipe"]["target"]).argmax(1).tolist()
+    counts = [classes.count(k) for k in range(len(card.labels))]
+    assert card.provenance["faces"] == dict(zip(card.labels.expressions, counts, strict=True))
     assert card.architecture == "apvit_tiny"
 
 

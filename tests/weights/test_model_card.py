@@ -39,8 +39,9 @@ COVERAGE = [
 ]
 
 
-def page(*, temperature: float = 1.0, weights: str = "some.weights", **measured) -> str:
+def page(*, temperature: float = 1.0, weights: str = "some.weights", seen: dict | None = None, **measured) -> str:
     card = replace(read_card("apvit_tiny"), metrics=({**MEASURED, **measured},), temperature=temperature)
+    card = replace(card, provenance={**card.provenance, "faces": seen or {}})
     return model_page("some.weights", card, {"size": "small"}, weights)
 
 
@@ -63,6 +64,10 @@ def page(*, temperature: float = 1.0, weights: str = "some.weights", **measured)
             "- **contempt**: recall 0.19.\n- **sadness**: recall 0.70; annotators gave it 66 % of their votes.",
         ),
         ({"agreement": {"happiness": 0.91, "sadness": 0.66}}, "agree most on happiness, which they gave 91 % of"),
+        (
+            {"seen": {"contempt": 125, "sadness": 3014}},
+            "- **contempt**: recall 0.19; seen in 125 of 3,139 training faces.",
+        ),
         ({"ece": 0.0646}, "calibration error (ECE, 15 bins) **0.0646**"),
         (
             {"intervals": {"accuracy": [0.88, 0.92], "per_class": {"sadness": {"recall": [0.65, 0.749]}}}},

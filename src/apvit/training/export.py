@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from apvit.data import SplitMetadata
 from apvit.engines import Engine, create_engine
 from apvit.evaluation import expression_metrics
+from apvit.expressions import LabelSpace
 from apvit.weights import save_weights
 from apvit.weights.card import Card, Preprocessing
 
@@ -46,9 +48,10 @@ def make_card(
     preprocessing: Preprocessing,
     module: ExpressionModule,
     trained_on: Sequence[SplitMetadata],
+    classes: npt.NDArray[np.int64],
     made: dict[str, Any],
 ) -> Card:
-    """The card of a run's weights, without figures. `made`: `environment()` of the run."""
+    """The card of a run's weights, without figures. `classes` of the training faces, `environment()` of the run."""
     data = trained_on[0]
     terms = DATA_TERMS.get(data.dataset, OTHER_TERMS.format(dataset=data.dataset))
     return Card(
@@ -63,6 +66,7 @@ def make_card(
             "selected_on": recipe.select,
             "inputs": data.inputs,
             "leaks": data.leaks,
+            "faces": dict(zip(data.labels.expressions, _counts(classes, data.labels), strict=True)),
             "seed": recipe.seed,
             "recipe": {name: _shortened(value) for name, value in asdict(recipe).items()},
             **{name: made[name] for name in ("date", "commit", "processor", "packages")},
@@ -71,6 +75,11 @@ def make_card(
         licence=terms + (STEM_TERMS if recipe.stem_weights else ""),
         intended_use=INTENDED_USE,
     )
+
+
+def _counts(classes: npt.NDArray[np.int64], labels: LabelSpace) -> list[int]:
+    counts: list[int] = np.bincount(classes, minlength=len(labels)).tolist()
+    return counts
 
 
 def _shortened(value: Any) -> Any:

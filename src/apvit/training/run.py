@@ -82,7 +82,7 @@ def train(recipe: Recipe) -> Path:
             print(f"stopped: --resume true goes on from the last whole epoch in {folder}", file=sys.stderr)
             raise KeyboardInterrupt from None
         if processes.is_first:
-            _finish(replace(recipe, resume=False), module, preprocessing, splits, selected_on, held_out, store, made)
+            _finish(replace(recipe, resume=False), module, preprocessing, splits, selected_on, batches, store, made)
     return folder
 
 
@@ -188,14 +188,14 @@ def _finish(
     preprocessing: Preprocessing,
     splits: list[Split],
     selected_on: Split,
-    held_out: Faces,
+    batches: FaceBatches,
     store: Store,
     made: dict[str, Any],
 ) -> None:
     """Export and measure the best and the last epoch; read the test split, once, where selection did not."""
     folder = store.folder
-    card = make_card(recipe, preprocessing, module, [split.metadata for split in splits], made)
-    on_selection = (selected_on.metadata, held_out)
+    card = make_card(recipe, preprocessing, module, [split.metadata for split in splits], batches.classes, made)
+    on_selection = (selected_on.metadata, batches.held_out)
     measured = {"last": [on_selection], "best": [on_selection]}
     if recipe.select == "valid" and (test := _split_if_there(recipe.data, "test")) is not None:
         measured["best"].append((test.metadata, Faces.of([test], preprocessing, "label", store)))

@@ -28,7 +28,8 @@ def model_page(name: str, card: Card, facts: Mapping[str, str], weights: str) ->
     parts = [f"# {name}", card.description, _at_a_glance(card, facts)]
     parts += ["## Intended and forbidden use", card.intended_use]
     if card.metrics:
-        parts += ["## How good it is", *(_measurement(metrics, weights) for metrics in card.metrics)]
+        seen = card.provenance.get("faces", {})
+        parts += ["## How good it is", *(_measurement(metrics, weights, seen) for metrics in card.metrics)]
     parts += ["## Limits", _limits(card)]
     parts += ["## Where it comes from", _provenance(card), "## Licence", card.licence]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -47,12 +48,13 @@ def _at_a_glance(card: Card, facts: Mapping[str, str]) -> str:
     return _table(("", ""), rows.items())
 
 
-def _measurement(metrics: Mapping[str, Any], weights: str) -> str:
+def _measurement(metrics: Mapping[str, Any], weights: str, seen: Mapping[str, int]) -> str:
+    """seen: training faces of each expression, where they are known."""
     where = " ".join(str(metrics[key]) for key in ("dataset", "split") if key in metrics)
     protocol = f", {metrics['protocol']} labels" if metrics.get("protocol") else ""
     parts = [f"### On {where}{protocol}, {metrics['faces']:,} faces", _figures(metrics), _again(metrics, weights)]
     if "per_class" in metrics:
-        parts += ["#### Each expression", _per_class(metrics), _weak(metrics)]
+        parts += ["#### Each expression", _per_class(metrics), _weak(metrics, seen)]
         if confusion := metrics.get("confusion"):
             parts += ["Rows are what the faces are, columns what they are taken for:"]
             parts += [_confusion(list(metrics["per_class"]), confusion)]
@@ -103,7 +105,7 @@ def _per_class(metrics: Mapping[str, Any]) -> str:
     return _table(("expression", "faces", "recall", "precision", "F1"), rows)
 
 
-def _weak(metrics: Mapping[str, Any]) -> str:
+def _weak(metrics: Mapping[str, Any], seen: Mapping[str, int]) -> str:
     """Which classes it is bad at, with what it takes them for and the likely reasons."""
     per_class, agreement = metrics["per_class"], metrics.get("agreement", {})
     weak = [name for name, row in per_class.items() if row["faces"] and row["recall"] < WEAK_RECALL]
@@ -112,6 +114,8 @@ def _weak(metrics: Mapping[str, Any]) -> str:
     lines = ["It is weak at:", ""]
     for name in sorted(weak, key=lambda name: per_class[name]["recall"]):
         parts = [f"recall {per_class[name]['recall']:.2f}", *_mistakes(name, metrics)]
+        if name in seen:
+            parts.append(f"seen in {seen[name]:,} of {sum(seen.values()):,} training faces")
         if name in agreement:
             parts.append(f"annotators gave it {agreement[name] * 100:.0f} % of their votes")
         lines.append(f"- **{name}**: {'; '.join(parts)}.")
