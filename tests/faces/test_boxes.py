@@ -75,6 +75,20 @@ def test_suppress_keeps_what_it_should(
             assert (most > limit) == (i not in kept)
 
 
+@pytest.mark.parametrize("count", [63, 64, 65, 300])
+@pytest.mark.parametrize("over", ["union", "smaller"])
+def test_suppress_many_as_one_by_one(count: int, over: Literal["union", "smaller"]) -> None:
+    random = np.random.default_rng(count)
+    corners, sizes = random.integers(0, 80, (count, 2)), random.integers(1, 40, (count, 2))
+    candidates = np.concatenate([corners, corners + sizes], axis=1).astype(np.float32)
+    scores = random.permutation(count).astype(np.float32)
+    expected: list[int] = []
+    for i in np.argsort(-scores).tolist():
+        if all(overlap(candidates[k], candidates[i], over) <= 0.43 for k in expected):
+            expected.append(i)
+    assert suppress(candidates, scores, 0.43, over=over).tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("given_box", "square"),
     [

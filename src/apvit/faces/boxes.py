@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 Boxes = npt.NDArray[np.float32]
 
+_BLOCK = 64
+"""Boxes compared with all others at once: fewer steps of Python, and never a matrix of all pairs."""
+
 
 def suppress(
     boxes: Boxes, scores: npt.NDArray[np.float32], limit: float, *, over: Literal["union", "smaller"] = "union"
@@ -20,21 +23,27 @@ def suppress(
     """
     order = np.argsort(-scores, kind="stable")
     boxes = boxes[order]
-    x1, y1, x2, y2 = boxes.T
-    areas = (x2 - x1) * (y2 - y1)
     alive = np.ones(len(boxes), dtype=bool)
     kept: list[int] = []
-    for i in range(len(boxes)):
-        if not alive[i]:
-            continue
-        kept.append(i)
-        rest = np.flatnonzero(alive[i + 1 :]) + i + 1
-        width = np.minimum(x2[i], x2[rest]) - np.maximum(x1[i], x1[rest])
-        height = np.minimum(y2[i], y2[rest]) - np.maximum(y1[i], y1[rest])
-        shared = np.maximum(width, 0) * np.maximum(height, 0)
-        whole = areas[i] + areas[rest] - shared if over == "union" else np.minimum(areas[i], areas[rest])
-        alive[rest[shared > limit * whole]] = False
+    for start in range(0, len(boxes), _BLOCK):
+        block = np.flatnonzero(alive[start : start + _BLOCK]) + start
+        covers = _shared_more_than(limit, boxes[block], boxes[start:], over)
+        for i, covered in zip(block.tolist(), covers, strict=True):
+            if alive[i]:
+                kept.append(i)
+                alive[start:] &= ~covered
     return order[np.array(kept, dtype=np.int64)]
+
+
+def _shared_more_than(limit: float, a: Boxes, b: Boxes, over: str) -> npt.NDArray[np.bool_]:
+    """[A, B]: whether the intersection exceeds `limit` times the union, or the smaller area."""
+    width, height = (
+        np.minimum(a[:, None, axis + 2], b[:, axis + 2]) - np.maximum(a[:, None, axis], b[:, axis]) for axis in (0, 1)
+    )
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    of_a, of_b = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (a, b))
+    whole = of_a[:, None] + of_b - shared if over == "union" else np.minimum(of_a[:, None], of_b)
+    return np.asarray(shared > limit * whole)
 
 
 def to_squares(boxes: Boxes) -> Boxes:
