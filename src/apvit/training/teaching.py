@@ -25,8 +25,8 @@ def taught(
     """`faces` with targets (1 - share) * targets + share * what `teachers` say about the face and its mirror image.
 
     Knowledge distillation (Hinton et al., arXiv 1503.02531) with one answer per face, given before training, so that
-    a step costs nothing more; where few annotators voted it is the steadier opinion. Several teachers are an ensemble:
-    the mean of their probabilities counts, and it is better than each of them.
+    a step costs nothing more; where few annotators voted it is the steadier opinion. Of several teachers the
+    mean of the probabilities counts.
 
     Raises TrainingError where a teacher tells other expressions, or reads faces of another framing, size or colour.
     """
