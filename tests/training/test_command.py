@@ -71,8 +71,12 @@ def test_the_bundled_weights_recipe():
     assert (recipe.decay, recipe.normalise, recipe.select) == ("matrices", "data", "valid")
     assert asdict(recipe.augmentation)["rotate"] == 10
     teacher, _ = read_recipe(["--config", config("ferplus/apvit_tiny")])
-    assert recipe.teachers == [f"{teacher.output}/best.safetensors"]
-    assert replace(recipe, resume=False, epochs=10, teachers=[], output=teacher.output) == teacher
+    assert recipe.teachers[0] == f"{teacher.output}/best.safetensors"
+    assert replace(recipe, resume=False, epochs=10, batch_size=64, teachers=[], output=teacher.output) == teacher
+    run = CONFIGS.parent / "benchmarks" / "accuracy" / "apvit_tiny.ferplus"
+    shipped, _ = read_recipe(["--config", str(run / "recipe.yaml")])
+    assert len(shipped.teachers) == len(recipe.teachers)
+    assert replace(shipped, teachers=recipe.teachers, output=recipe.output) == replace(recipe, resume=False, epochs=20)
 
 
 def test_overrides():

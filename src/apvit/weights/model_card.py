@@ -175,7 +175,7 @@ def _coverage(metrics: Mapping[str, Any]) -> str:
         return ""
     enough = [row for row in curve if row["coverage"] >= ANSWERED]
     right = [row for row in curve if row["accuracy"] is not None and row["accuracy"] >= RIGHT]
-    lines = [f"- {_threshold(row)}" for row in (*enough[-1:], *right[:1])]
+    lines = dict.fromkeys(f"- {_threshold(row)}" for row in (*enough[-1:], *right[:1]))  # the two may be one
     return "\n".join(
         (
             "#### Leaving faces open",
