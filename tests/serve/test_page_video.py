@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -176,7 +177,7 @@ def test_a_click_on_the_timeline_seeks(page: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "time"),
+    ("keys", "moment"),
     [
         (["ArrowRight"], 0.2),
         (["ArrowRight", "ArrowUp", "ArrowLeft"], 0.2),
@@ -186,19 +187,24 @@ def test_a_click_on_the_timeline_seeks(page: Any) -> None:
         (["ArrowRight", "Home", "ArrowLeft"], 0),
     ],
 )
-def test_keys_on_the_timeline_seek(page: Any, keys: list[str], time: float) -> None:
+def test_keys_on_the_timeline_seek(page: Any, keys: list[str], moment: float) -> None:
     page.focus("#seek")
     page.keyboard.press("Home")
     for key in keys:
         page.keyboard.press(key)
-    until(lambda: abs(time_of(page) - time) < 0.05)
-    until(lambda: seen(page).startswith(f"0:0{time:.1f}: face {1 if time < CUT else 2} "), 3)
+    until(lambda: abs(time_of(page) - moment) < 0.05)
+    until(lambda: seen(page).startswith(f"0:0{moment:.1f}: face {1 if moment < CUT else 2} "), 3)
 
 
 def test_while_the_video_plays_boxes_and_cursor_move(page: Any) -> None:
-    page.eval_on_selector("#video", "video => (video.currentTime = 0, video.playbackRate = 0.5, video.play())")
-    until(lambda: 0.4 < time_of(page) < 1.2)
+    def has_played() -> bool:
+        page.eval_on_selector("#video", "video => { [video.currentTime, video.playbackRate] = [0, 0.5]; video.play() }")
+        time.sleep(1.5)
+        return 0.3 < time_of(page) < 1.2
+
+    until(has_played, 60)  # where the cores are busy, Chromium's decoder stands now and then until the next seek
     page.eval_on_selector("#video", "video => video.pause()")
+    assert time_of(page) < CUT - 0.2
     until(lambda: seen(page).startswith(f"0:0{time_of(page):.1f}"))
     frames = json.loads(saved(page, "JSON"))["frames"]
     # Between the frames that were looked at, boxes move on.
