@@ -11,9 +11,9 @@ What retraining gains is trained less turned, paired face by face. ATP stays as 
 
     python benchmarks/ablation/keep_rates.py --config configs/ferplus/ablation.yaml --seeds 0
 
-takes further options as `apvit train` does (--optimizer muon --warmup_epochs 1), writes keep_rates.json and
-keep_rates.png beside this file, and puts the table into README.md. The same command goes on where it was stopped. Hours
-on a CPU.
+takes further options as `apvit train` does (--optimizer muon; --init, to tune other weights to each rate), writes
+keep_rates.json and keep_rates.png beside this file, and puts the table into README.md. The same command goes on where it
+was stopped. Hours on a CPU.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ def main(given: Sequence[str] | None = None) -> None:
     result = {
         "data": {"name": valid.metadata.dataset, "split": "valid", "protocol": valid.metadata.protocol},
         "epochs": recipe.epochs,
+        "init": recipe.init,
         "seeds": seeds,
         "turned_from": arguments.turned,
         "weights": {"file": shipped.name, "sha256": hashlib.sha256(shipped.read_bytes()).hexdigest()},
@@ -123,7 +124,8 @@ def table(result: dict[str, Any]) -> str:
     seeds, usual = result["seeds"], result["turned_from"]
     lines = [
         f"{result['data']['name']} {result['data']['split']} ({result['data']['protocol']}), {result['epochs']} "
-        f"epochs, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}; shipped is `{result['weights']['file']}`",
+        f"epochs from {result['init'] or 'scratch'}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}; "
+        f"shipped is `{result['weights']['file']}`",
         "",
         f"| patches kept | trained so | trained at {usual}, turned | retraining gains | shipped, turned "
         "| GMAC (executed) | ms per face, batch 1 / 32 |",

@@ -78,7 +78,7 @@ def test_keep_rates_from_training_to_table_and_again(config: Path, tmp_path: Pat
     assert all(len(row[way]["accuracies"]) == 2 for row in result["rates"] for way in ("trained", "turned"))
     page = (tmp_path / "README.md").read_text()
     assert page.startswith(
-        "before\n<!-- keep rates -->\nferplus valid (majority), 4 epochs, 2 seeds; shipped is `apvit_t"
+        "before\n<!-- keep rates -->\nferplus valid (majority), 4 epochs from scratch, 2 seeds; shipped is "
     )
     assert page.endswith("(keep_rates.png)\n<!-- /keep rates -->\nafter\n")
     assert run.stdout.strip() in page
@@ -132,6 +132,7 @@ def rates() -> dict[str, Any]:
     return {
         "data": {"name": "ferplus", "split": "valid", "protocol": "majority"},
         "epochs": 10,
+        "init": "some",
         "seeds": [0],
         "turned_from": "0.82",
         "weights": {"file": "some.safetensors", "sha256": "a" * 64},
@@ -145,7 +146,7 @@ def rates() -> dict[str, Any]:
 
 def test_keep_rates_as_a_table(keep_rates: ModuleType, rates: dict[str, Any]) -> None:
     lines = keep_rates.table(rates).splitlines()
-    assert lines[0] == "ferplus valid (majority), 10 epochs, 1 seed; shipped is `some.safetensors`"
+    assert lines[0] == "ferplus valid (majority), 10 epochs from some, 1 seed; shipped is `some.safetensors`"
     end = "0.8800 | 0.250 (0.230) | 2.00 / 2.00 |"
     assert lines[4] == f"| 1 (144) | 0.8100 | 0.8000 | +0.0100 [-0.0020, +0.0200] | {end}"
     assert lines[5] == f"| 0.82 (118) | 0.8100 ± 0.0040 | 0.8000 |  | {end}"
