@@ -12,8 +12,8 @@ What retraining gains is trained less turned, paired face by face. ATP stays as 
     python benchmarks/ablation/keep_rates.py --config configs/ferplus/ablation.yaml --seeds 0
 
 takes further options as `apvit train` does (--optimizer muon; --init, to tune other weights to each rate), writes
-keep_rates.json and keep_rates.png beside this file, and puts the table into README.md. The same command goes on where it
-was stopped. Hours on a CPU.
+keep_rates.json and keep_rates.png beside this file, and puts the table into README.md. The same command goes on where
+it was stopped. Hours on a CPU.
 """
 
 from __future__ import annotations
