@@ -12,7 +12,7 @@ from apvit.hub import hub_is_reachable
 ASSETS = Path(str(resources.files("apvit"))) / "assets"
 """The folder of the bundled weights."""
 
-DEFAULT_WEIGHTS = {"apvit_tiny": "apvit_tiny.ferplus"}
+DEFAULT_WEIGHTS = {"apvit_tiny": "apvit_tiny.ferplus", "apvit_small": "apvit_small.ferplus"}
 """What an architecture's name alone means."""
 
 HUB = "hf://"
