@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None, *, project: Path = PROJECT) -> 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a README is out of date")
     check = parser.parse_args(arguments).check
-    names = apvit.list_weights()
+    names = sorted(apvit.list_weights(), key=lambda name: find_weights(name).stat().st_size)  # the default first
     cards = {name: read_card(name) for name in names}
     bundled = [hashlib.sha256(find_weights(name).read_bytes()).hexdigest() for name in names]
     try:
