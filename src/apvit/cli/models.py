@@ -42,15 +42,17 @@ def models(
 
 def _page(ref: str) -> str:
     """The model card of a weight file, with what of it is not in its card."""
-    from apvit.nn import read_config
+    from apvit.nn import count_macs, read_config
     from apvit.weights import find_weights, list_weights, read_card
     from apvit.weights.model_card import model_page
 
     path, card = find_weights(ref), read_card(ref)
-    size = _size(read_config(card.parameters))
+    config = read_config(card.parameters)
+    cost = count_macs(config)
     facts = {
-        "size": f"{size['parameters']:,} parameters, {path.stat().st_size / 1e6:.1f} MB",
-        "cost": f"{size['multiply_accumulates'] / 1e9:.3f} G multiply-accumulates a face (the paper's count)",
+        "size": f"{_size(config)['parameters']:,} parameters, {path.stat().st_size / 1e6:.1f} MB",
+        "cost": f"{cost.total / 1e9:.3f} G multiply-accumulates a face (the paper's count), "
+        f"{100 * cost.stem / cost.total:.0f} % of them in the stem",
     }
     name = path.name.removesuffix(".safetensors")
     if bundled := name in list_weights() and path == find_weights(name):
