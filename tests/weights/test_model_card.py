@@ -66,7 +66,7 @@ def page(*, temperature: float = 1.0, weights: str = "some.weights", seen: dict 
         ({"agreement": {"happiness": 0.91, "sadness": 0.66}}, "agree most on happiness, which they gave 91 % of"),
         (
             {"seen": {"contempt": 125, "sadness": 3014}},
-            "- **contempt**: recall 0.19; seen in 125 of 3,139 training faces.",
+            "- **contempt**: recall 0.19; it leads the targets of 125 of 3,139 training faces.",
         ),
         ({"ece": 0.0646}, "calibration error (ECE, 15 bins) **0.0646**"),
         (

@@ -49,7 +49,7 @@ def _at_a_glance(card: Card, facts: Mapping[str, str]) -> str:
 
 
 def _measurement(metrics: Mapping[str, Any], weights: str, seen: Mapping[str, int]) -> str:
-    """seen: training faces of each expression, where they are known."""
+    """seen: training faces in whose targets (votes, and what teachers say) each expression leads, where known."""
     where = " ".join(str(metrics[key]) for key in ("dataset", "split") if key in metrics)
     protocol = f", {metrics['protocol']} labels" if metrics.get("protocol") else ""
     parts = [f"### On {where}{protocol}, {metrics['faces']:,} faces", _figures(metrics), _again(metrics, weights)]
@@ -115,7 +115,7 @@ def _weak(metrics: Mapping[str, Any], seen: Mapping[str, int]) -> str:
     for name in sorted(weak, key=lambda name: per_class[name]["recall"]):
         parts = [f"recall {per_class[name]['recall']:.2f}", *_mistakes(name, metrics)]
         if name in seen:
-            parts.append(f"seen in {seen[name]:,} of {sum(seen.values()):,} training faces")
+            parts.append(f"it leads the targets of {seen[name]:,} of {sum(seen.values()):,} training faces")
         if name in agreement:
             parts.append(f"annotators gave it {agreement[name] * 100:.0f} % of their votes")
         lines.append(f"- **{name}**: {'; '.join(parts)}.")
