@@ -120,7 +120,7 @@ def test_wheel_holds_the_package_and_nothing_else(distributions: tuple[Path, Pat
     expected = {name for name in files if "__pycache__" not in name}
     assert {name for name in names if name.startswith("apvit/")} == expected
     assert {"apvit/py.typed", "apvit/assets/apvit_tiny.ferplus.safetensors", f"{info}/licenses/LICENSE"} <= names
-    assert wheel.stat().st_size < 10_000_000
+    assert wheel.stat().st_size < 30_000_000  # weights, of which 30 MB are allowed, compress little
 
 
 def test_sdist_can_be_built_from(distributions: tuple[Path, Path]) -> None:
