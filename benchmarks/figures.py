@@ -201,7 +201,8 @@ def in_photographs(framing: dict[str, Any]) -> str:
         f"**In photographs:** {sum(group['faces'] for group in groups):,} {dataset} {split} faces were pasted into "
         f"photographs, {framing['sizes'][0]} to {framing['sizes'][-1]} px large. The detector finds {found[0]} of "
         f"those turned by up to {upright:.0f}°, {found[1]} of those turned by {upright:.0f} to {tilted:.0f}°. What "
-        "the crop then changes in accuracy, against the dataset's own crop, in points (95 % interval; "
+        f"the crop then changes in the accuracy of `{framing['weights']['file'].removesuffix('.safetensors')}`, "
+        "against the dataset's own crop, in points (95 % interval; "
         "[how](benchmarks/framing/README.md)):\n\n"
         + table(["crop", f"up to {upright:.0f}°", f"{upright:.0f} to {tilted:.0f}°"], *rows)
     )

@@ -267,8 +267,8 @@ def _choice(record: Record) -> str:
             )
     headings = ("network", "engine", "ms, one face", "ms per face, many", "faces/s", "times the official formulation")
     note = (
-        "The network alone, without finding faces. Networks without bundled weights were measured with random ones: "
-        "their time is the same, and they recognise nothing."
+        "The network alone, without finding faces. Networks that had no bundled weights then were measured with "
+        "random ones: their time is the same, and they recognise nothing."
     )
     return f"{table(headings, rows)}\n\n{note}"
 
