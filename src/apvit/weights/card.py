@@ -64,7 +64,7 @@ class Preprocessing:
                 f"give another template another name"
             )
         _count(self.size, "preprocessing.size")
-        if self.colour not in CHANNELS:
+        if not isinstance(self.colour, str) or self.colour not in CHANNELS:
             raise CardError(f"preprocessing.colour must be one of {', '.join(CHANNELS)}, got {self.colour!r}")
         if self.interpolation not in INTERPOLATIONS:
             raise CardError(
