@@ -35,7 +35,7 @@ from apvit.cli.train import read_recipe
 from apvit.data import open_split
 from apvit.engines import Keep, create_engine
 from apvit.evaluation.drawings import BLUE, GREEN, VERMILION, new_figure
-from apvit.evaluation.files import write_picture, write_text
+from apvit.files import write_figure, write_whole
 from apvit.training import train_seeds
 from apvit.training.environment import environment
 from apvit.weights import find_weights
@@ -82,12 +82,12 @@ def main(given: Sequence[str] | None = None) -> None:
         "milliseconds": milliseconds({keep: create_engine(paths[0], "torch") for keep, paths in weights.items()}),
         "environment": environment(),
     }
-    write_text(arguments.result, json.dumps(result, indent=1) + "\n")
-    write_picture(arguments.result.with_suffix(".png"), draw(result))
+    write_whole(arguments.result, json.dumps(result, indent=1) + "\n")
+    write_figure(arguments.result.with_suffix(".png"), draw(result))
     print(table(result))
     readme = arguments.result.with_name("README.md")
     if readme.is_file():
-        write_text(readme, put_between(readme.read_text(), "keep rates", block(result)))
+        write_whole(readme, put_between(readme.read_text(), "keep rates", block(result)))
 
 
 def measure(weights: dict[str, list[Path]], usual: str, shipped: Path, valid: Any) -> list[dict[str, Any]]:

@@ -33,7 +33,6 @@ from apvit.data import Split, open_split
 from apvit.engines import Engine
 from apvit.engines.timing import random_faces, take_turns
 from apvit.evaluation.drawings import BLUE, VERMILION, new_figure
-from apvit.evaluation.files import write_picture
 from apvit.evaluation.tuning import (
     Goal,
     Setting,
@@ -43,6 +42,7 @@ from apvit.evaluation.tuning import (
     pareto_front,
     tune,
 )
+from apvit.files import write_figure
 from apvit.weights import Card, find_weights, read_card
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def main() -> None:
         "networks": networks,
     }
     write_record(arguments.output, {**record, "seconds": arguments.seconds, "machine": made})
-    write_picture(arguments.output.with_suffix(".png"), draw(record))
+    write_figure(arguments.output.with_suffix(".png"), draw(record))
     print(f"{dial_table(record)}\n\n{choices_table(record)}")
 
 

@@ -27,7 +27,7 @@ import apvit
 from apvit.engines import Keep
 from apvit.engines.timing import random_faces, take_turns
 from apvit.evaluation.drawings import LINES, new_figure
-from apvit.evaluation.files import write_picture
+from apvit.files import write_figure
 from apvit.weights import read_card
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def main() -> None:
         ]
     record = {"architecture": NAME, "axes": axes, "seconds": arguments.seconds, "threads": torch.get_num_threads()}
     write_record(arguments.output, {**record, "machine": made})
-    write_picture(arguments.output.with_suffix(".png"), draw(record))
+    write_figure(arguments.output.with_suffix(".png"), draw(record))
     print(growth_table(record))
 
 

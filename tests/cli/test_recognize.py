@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -293,24 +295,57 @@ def test_ctrl_c_before_the_first_result_leaves_an_older_output(folder: Path, wei
     assert not list(Path(".").glob("*.partial"))
 
 
-def test_a_run_that_fails_keeps_what_is_done_and_a_complete_one_takes_its_place(run, folder: Path) -> None:
-    command = ("sub", "a.png", "--format", "jsonl", "-o", "o", "--save-dir", "out")
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """As if the disk were full for files of more bytes."""
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most))  # room for results, none for an annotated picture
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
     try:
-        status, _, err = run(*command)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def test_a_run_that_fails_keeps_what_is_done_and_a_complete_one_takes_its_place(run, folder: Path) -> None:
+    command = ("sub", "a.png", "--format", "jsonl", "-o", "o")
+    line = run("sub", "--format", "jsonl")[1]
+    with largest_file(len(line) + 10):
+        status, _, err = run(*command)
     assert status == 1
     first, last = err.splitlines()
     assert first.startswith("1 picture, 1 face in ")
-    assert first.endswith("; results so far in o.partial; annotated pictures in out")
+    assert first.endswith("; results so far in o.partial")
     assert last == "error: File too large"
-    assert [json.loads(line)["source"] for line in Path("o.partial").read_text().splitlines()] == ["sub/e.jpg"]
+    assert Path("o.partial").read_text().startswith(line)
     assert not Path("o").exists()
     assert run(*command)[0] == 0
     assert [json.loads(line)["source"] for line in Path("o").read_text().splitlines()] == ["sub/e.jpg", "a.png"]
     assert not Path("o.partial").exists()
+
+
+def test_an_annotated_copy_that_cannot_be_written_is_one_line(run, folder: Path) -> None:
+    with largest_file(20_000):  # room for results, none for an annotated picture
+        status, _, err = run("sub", "a.png", "--format", "jsonl", "-o", "o", "--save-dir", "out")
+    assert status == 1
+    *errors, last = err.splitlines()
+    assert errors == [
+        f"error: the annotated copy of {name} cannot be written: File too large" for name in ("sub/e.jpg", "a.png")
+    ]
+    assert last.startswith("2 pictures, 2 faces, 2 without an annotated copy in ")
+    assert [json.loads(line)["source"] for line in Path("o").read_text().splitlines()] == ["sub/e.jpg", "a.png"]
+    assert list(Path("out").iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_the_longest_names_are_annotated(run, folder: Path, suffix: str) -> None:
+    names = ["n" * (255 - len(suffix)) + suffix, "é" * 120 + suffix]
+    for place in ("x", "y"):
+        Path(place).mkdir()
+        for name in names:
+            Image.open("a.png").convert("RGB").save(Path(place, name))
+    status, _, err = run("x", "y", "--format", "jsonl", "-o", "o", "--save-dir", "out")
+    assert status == 0, err
+    assert len(list(Path("out").iterdir())) == 4
 
 
 def test_a_closed_pipe_ends_quietly(folder: Path, weights: Path) -> None:

@@ -28,8 +28,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from apvit.files import sha256
 from apvit.recognition.archive import Archive, ArchiveError
-from apvit.recognition.archive.folder import MANIFEST, Job, ResultFolder, sha256
+from apvit.recognition.archive.folder import MANIFEST, Job, ResultFolder
 from apvit.recognition.archive.inputs import Inputs, Rows, Shard, gather_inputs
 from apvit.recognition.archive.locations import is_uri, join, locate
 from apvit.recognition.archive.pictures import pictures

@@ -14,15 +14,15 @@ import pytest
 from rich.console import Console
 
 from apvit.faces.pictures import PictureError
+from apvit.files import OutputError, OutputFile
 from apvit.recognition import Face, Recognition
 from apvit.recognition.sinks import (
     FORMATS,
     JsonlSink,
-    OutputFile,
     ParquetSink,
     SinkError,
     TableSink,
-    check_output,
+    check_format,
     columns,
     open_sink,
 )
@@ -186,9 +186,9 @@ def test_a_full_disk_is_an_error_and_gives_no_file(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_go_together(form: str, output: str | None, embeddings: bool, message: str) -> None:
-    with pytest.raises(SinkError, match=message):
-        check_output(form, output, embeddings=embeddings)
-    with pytest.raises(SinkError, match=message):
+    with pytest.raises((SinkError, OutputError), match=message):
+        check_format(form, output, embeddings=embeddings)
+    with pytest.raises((SinkError, OutputError), match=message):
         open_sink(form, output, NAMES, embeddings=embeddings)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -25,6 +24,7 @@ from apvit.cli.robustness import robustness
 from apvit.cli.serve import serve
 from apvit.cli.train import train
 from apvit.cli.tune import tune
+from apvit.files import sentence
 
 __all__ = ["app", "main"]
 
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, ImportError, MemoryError) as error:
         if debug:
             raise
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -111,12 +111,3 @@ def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     options = [a for a in arguments[:end] if a != "--debug"]
     return [*options, *arguments[end:]], len(options) < end
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        where = "" if error.filename is None else f": {os.fspath(error.filename)}"
-        return f"{error.strerror}{where}"
-    if isinstance(error, MemoryError):
-        return "not enough memory"
-    return " ".join(str(error).split()) or type(error).__name__

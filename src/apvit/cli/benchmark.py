@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from apvit.cli.options import check_outputs
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -59,7 +61,6 @@ def benchmark(
     Where there is no cached export (`apvit export W`), one is made for the measurement and thrown away.
     """
     import json
-    import os
     import tempfile
     from dataclasses import asdict
 
@@ -67,9 +68,9 @@ def benchmark(
 
     from apvit.engines import Keep
     from apvit.engines.timing import describe_machine, measure, open_contenders
+    from apvit.files import write_whole
 
-    if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):
-        raise typer.BadParameter(f"{json_file} cannot be written: its folder is not there", param_hint="--json")
+    check_outputs({"--json": json_file})
     keeps = list(dict.fromkeys(map(Keep.parse, keep or [])))
     messages = Console(stderr=True, highlight=False, markup=False)
     machine = describe_machine()  # before the measurement, which is load itself
@@ -103,12 +104,7 @@ def benchmark(
             "machine": machine,
             "timings": [asdict(timing) for timing in timings],
         }
-        partial = json_file.with_name(f".{json_file.name}.{os.getpid()}.tmp")
-        try:
-            partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            partial.replace(json_file)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(json_file, json.dumps(record, indent=1) + "\n")
     console = Console(highlight=False, markup=False)
     console.print(_table(weights, rows, timings))
     for line in _notes(rows, machine):

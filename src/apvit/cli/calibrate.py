@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apvit.cli.options import FacesAtOnce, Split, TorchDevice
+from apvit.cli.options import FacesAtOnce, Split, TorchDevice, check_outputs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +44,7 @@ def calibrate(
     from apvit.evaluation.provenance import cautions
     from apvit.weights import read_card
 
+    check_outputs({"OUT": output})
     console = Console(stderr=True)
     card, faces = read_card(weights), open_split(data, split)
     with Progress(console=console, transient=True) as progress:

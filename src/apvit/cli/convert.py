@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from apvit.cli.options import check_outputs
+
 
 def convert(
     source: Annotated[
@@ -40,6 +42,7 @@ def convert(
     from apvit.nn import APViTConfig
     from apvit.weights import convert_official
 
+    check_outputs({"OUT": output})
     card, report = convert_official(
         source,
         output,

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apvit.cli.messages import Messages
-from apvit.cli.options import RESULTS, Detector, DetectorModel, Device, Keep, MaxFaces, MinProbability, Weights
+from apvit.cli.options import (
+    RESULTS,
+    Detector,
+    DetectorModel,
+    Device,
+    Keep,
+    MaxFaces,
+    MinProbability,
+    Weights,
+    check_outputs,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,14 +78,13 @@ def explain(
     from apvit.explain.drawing import as_picture
     from apvit.explain.figure import OPEN, Gallery, draw_explanation
     from apvit.faces.pictures import read_picture
+    from apvit.files import OutputFile, extended, partial_name, reason, sentence
     from apvit.recognition import Recognizer
     from apvit.recognition.album import Album
-    from apvit.recognition.files import partial_name
-    from apvit.recognition.sinks import OutputFile, printable
+    from apvit.recognition.sinks import printable
     from apvit.recognition.sources import expand_sources
 
-    if json_file is not None and not json_file.resolve().parent.is_dir():
-        raise typer.BadParameter(f"the folder {json_file.resolve().parent} does not exist", param_hint="--json")
+    check_outputs({"--json": json_file})
     recognizer = Recognizer(
         weights,
         detector,
@@ -96,7 +105,7 @@ def explain(
                 picture = read_picture(source)
                 found = _explained(recognizer, source, picture, messages)
             except (ValueError, OSError) as error:
-                messages.error(str(error))
+                messages.error(sentence(error))
                 bad += 1
                 continue
             for number, (face, explanation) in enumerate(found, 1):
@@ -107,7 +116,12 @@ def explain(
                 # Where the picture already is the face, it would only be shown twice.
                 photograph = None if detector == "none" else picture
                 figure = draw_explanation(explanation, title, photograph=photograph)
-                target = album.save(f"{Path(source).stem}-{number}.png", as_picture(figure))
+                name = extended(Path(source).stem, f"-{number}.png", of=Path(source).name)
+                try:
+                    target = str(album.save(name, as_picture(figure)))
+                except OSError as error:
+                    messages.error(f"the explanation of {source}, face {number}, cannot be written: {reason(error)}")
+                    bad, target = bad + 1, "not written"
                 print(f"{printable(source)}  face {number}  {said}  {target}")
                 if panel:
                     gallery.add(explanation)

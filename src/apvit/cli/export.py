@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from apvit.cli.options import check_outputs
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -63,6 +65,7 @@ def export(
     two-core server with VNNI, it was 1.5 to 1.8 times as fast, other weights and processors were not measured.
     """
     import json
+    import shutil
     import tempfile
 
     from rich.console import Console
@@ -72,6 +75,7 @@ def export(
     from apvit.engines.cache import export_path
     from apvit.engines.export import export_onnx, prove
     from apvit.engines.real_faces import dataset_faces, package_faces
+    from apvit.files import completing
     from apvit.weights import find_weights, read_card
 
     if pixels and out is None:
@@ -85,12 +89,13 @@ def export(
     path = export_path(find_weights(weights), kept) if out is None else out
     if path.suffix != ".onnx":
         raise typer.BadParameter(f"{path.name} must end in .onnx", param_hint="OUT.onnx")
+    check_outputs({"OUT.onnx": out})
     card = read_card(weights)
     splits = None if calibrate is None else calibration_and_measure(calibrate, data)
     source = calibrate if data is None else data
     faces = package_faces(card) if source is None else dataset_faces(source, card)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+    path.parent.mkdir(parents=True, exist_ok=True)  # of the cache
+    with completing(path) as finished, tempfile.TemporaryDirectory(prefix="apvit-export-") as folder:
         unproven = Path(folder) / "unproven.onnx"
         with console.status("exporting ..."):
             export_onnx(weights, unproven, keep=kept)
@@ -103,7 +108,7 @@ def export(
         if splits is not None:
             proven, unproven = unproven, Path(folder) / "int8.onnx"
             quantised = write_int8(console, proven, unproven, card if kept is None else kept.card(card), *splits)
-        unproven.replace(path)
+        shutil.move(unproven, finished)
     console.print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
     record = {"weights": weights, "file": str(path), "proof": [vars(proof) for proof in proofs]}
     print(json.dumps(record if quantised is None else {**record, "int8": quantised}))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from apvit.files import OutputError, check_output, sentence
 
 FACES, RESULTS, NETWORK = "Which faces", "Results", "Network"
 """Panels of the help."""
@@ -65,6 +67,16 @@ def given(group: object) -> list[str]:
     """Which options of a group were given, as they are written; a field of the group has its option's name."""
     values = vars(group).items()
     return [f"--{name.replace('_', '-')}" for name, value in values if value is not None and value is not False]
+
+
+def check_outputs(files: Mapping[str, str | Path | None]) -> None:
+    """Raises typer.BadParameter, before any work is done, for an option {option: file} whose file cannot be written."""
+    for option, file in files.items():
+        try:
+            if file is not None:
+                check_output(file)
+        except (OutputError, OSError) as error:
+            raise typer.BadParameter(sentence(error), param_hint=option) from None
 
 
 def refuse(options: Sequence[str], why: str) -> None:

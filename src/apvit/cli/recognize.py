@@ -18,6 +18,7 @@ from apvit.cli.options import (
     MaxFaces,
     MinProbability,
     Weights,
+    check_outputs,
     given,
     refuse,
 )
@@ -178,7 +179,7 @@ def recognize(
 
     A picture that cannot be read is reported and passed over; the exit status is then 1.
     """
-    from apvit.recognition.sinks import SinkError, check_output
+    from apvit.recognition.sinks import SinkError, check_format
     from apvit.recognition.video.clip import is_video
 
     options: dict[str, Any] = {
@@ -209,8 +210,9 @@ def recognize(
             recognizer_options=options,
         )
         return
+    check_outputs({"--output": output})
     try:
-        check_output(form, output, embeddings=embeddings)
+        check_format(form, output, embeddings=embeddings)
     except SinkError as error:
         raise typer.BadParameter(str(error), param_hint="--format") from None
     if any(is_video(name) for name in inputs):

@@ -13,6 +13,7 @@ import typer
 
 from apvit.cli.interruption import INTERRUPTED, uninterrupted
 from apvit.cli.messages import Messages
+from apvit.files import partial_name, reason
 
 if TYPE_CHECKING:
     from apvit.recognition import Recognizer
@@ -67,6 +68,8 @@ def recognize_pictures(
         try:
             for found in recognizer.recognitions(sources, profile=profile):
                 run.take(found)
+                if run.unsaved is not None:
+                    messages.error(run.unsaved)
                 if found.error_text is not None and form != "table":
                     messages.error(found.error_text)
                 if found.warning is not None:
@@ -84,7 +87,7 @@ def recognize_pictures(
                     messages.say(line)
     if run.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if run.bad:
+    if run.bad or run.without_copy:
         raise typer.Exit(1)
 
 
@@ -106,14 +109,15 @@ def _annotator(recognizer: Recognizer, folder: Path, *, show_pooling: bool) -> C
 class _Run:
     """Results on their way to the sink and the album, and their count. Ctrl-C never cuts one in two.
 
-    whole: set once there are no more pictures
+    whole: set once there are no more pictures; unsaved: why the last picture has no annotated copy
     """
 
     def __init__(self, open_sink: Callable[[], Sink], save: Callable[[Recognition], None] | None):
         self._open_sink, self._save = open_sink, save
         self._sink: Sink | None = None
         self._start = time.monotonic()
-        self.pictures = self.faces = self.bad = 0
+        self.pictures = self.faces = self.bad = self.without_copy = 0
+        self.unsaved: str | None = None
         self.whole = self.interrupted = False
 
     def take(self, found: Recognition) -> None:
@@ -125,8 +129,13 @@ class _Run:
             self.pictures += 1
             self.faces += len(found.faces)
             self.bad += found.error is not None
+            self.unsaved = None
             if self._save is not None:
-                self._save(found)
+                try:
+                    self._save(found)
+                except (OSError, ValueError) as error:  # ValueError: a size that the format cannot hold
+                    self.without_copy += 1
+                    self.unsaved = f"the annotated copy of {found.source} cannot be written: {reason(error)}"
 
     def finish(self) -> None:
         """Complete the output: under its name where the run is whole, else in its partial one."""
@@ -138,11 +147,11 @@ class _Run:
 
     def summary(self, output: str | None, save_dir: Path | None) -> str:
         """What to say at the end, in one line."""
-        from apvit.recognition.files import partial_name
-
         parts = [_count(self.pictures, "picture"), _count(self.faces, "face")]
         if self.bad:
             parts.append(f"{self.bad} could not be used")
+        if self.without_copy:
+            parts.append(f"{self.without_copy} without an annotated copy")
         line = f"{', '.join(parts)} in {time.monotonic() - self._start:.1f} s"
         if output is not None and self._sink is not None:
             if self.whole:

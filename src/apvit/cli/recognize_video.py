@@ -15,7 +15,9 @@ import typer
 
 from apvit.cli.interruption import INTERRUPTED, uninterrupted
 from apvit.cli.messages import Messages
+from apvit.cli.options import check_outputs
 from apvit.cli.recognize_video_rendering import print_summary, render, render_again
+from apvit.files import is_special, partial_name
 
 if TYPE_CHECKING:
     from apvit.recognition import Recognizer
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from apvit.recognition.video.journal import Journal
     from apvit.recognition.video.results import VideoFrame
     from apvit.recognition.video.summary import Summary
+    from apvit.recognition.video.table import Table
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def _recognize(
     from apvit.recognition.video.clip import Clip
     from apvit.recognition.video.errors import VideoError
     from apvit.recognition.video.journal import Journal
+    from apvit.recognition.video.table import open_table
 
     with ExitStack() as stack:
         clip = stack.enter_context(Clip(source))
@@ -88,25 +92,27 @@ def _recognize(
             raise VideoError(f"{source} cannot be read a second time for --save-video; record it, then annotate that")
         recognizer = Recognizer(weights, **recognizer_options)
         run = _Run(clip, recognizer, options, messages)
-        if output is not None or form == "table" or options.rendered():
-            place = output or str(Path(stack.enter_context(TemporaryDirectory(prefix="apvit-"))) / "table")
+        streamed = form != "table" and (output is None or is_special(output))
+        if not streamed or options.rendered():
+            kept = None if streamed else output
+            place = kept or str(Path(stack.enter_context(TemporaryDirectory(prefix="apvit-"))) / "table")
             settings = _settings(clip, options, weights, recognizer_options, recognizer.card.to_json())
             run.journal = Journal(
                 place,
-                "jsonl" if output is None else form,
+                "jsonl" if kept is None else form,
                 recognizer.expressions,
                 settings,
-                embeddings=bool(recognizer_options["embeddings"]) and output is not None,
+                embeddings=bool(recognizer_options["embeddings"]) and kept is not None,
             )
-        if output is None and form != "table":
-            run.stream = form
+        if streamed:
+            run.stream = open_table(form, output, recognizer.expressions)
         run.recognise()
         if run.journal is not None and run.frames:
             seen = run.render()
             if form == "table":
                 print_summary(seen)
         messages.say(run.closing_line(output))
-        if run.frames and output is not None and not run.whole:
+        if run.frames and output is not None and not (streamed or run.whole):
             messages.say(f"{output} is made when all is done: the same command goes on from there")
         if run.interrupted:
             raise typer.Exit(INTERRUPTED)
@@ -127,7 +133,7 @@ class _Run:
         self.every = Every.parse(options.every or "1")
         self.smooth = DEFAULT_WINDOW if options.smooth is None else options.smooth
         self.journal: Journal | None = None
-        self.stream: str | None = None
+        self.stream: Table | None = None
         self.frames = self.faces = self.resumed = 0
         self.last = 0.0
         self.interrupted = self.may_go_on = False
@@ -140,12 +146,10 @@ class _Run:
         from apvit.recognition.video.clip import is_stream
         from apvit.recognition.video.errors import StoppedError, VideoError
         from apvit.recognition.video.recognising import recognise
-        from apvit.recognition.video.table import open_table
 
         if self.clip.duration is not None and self.clip.rate is not None:
             step = self.every.frames if self.every.frames is not None else self.clip.rate * (self.every.seconds or 0)
             self.messages.expect(round(self.clip.duration * self.clip.rate / max(1.0, step)))
-        table = None if self.stream is None else open_table(self.stream, None, self.recognizer.expressions)
         try:
             for frame in recognise(
                 self.recognizer,
@@ -158,14 +162,16 @@ class _Run:
                 with uninterrupted():
                     if self.journal is not None:
                         self.journal.write(frame)
-                    if table is not None:
-                        table.write(frame)
+                    if self.stream is not None:
+                        self.stream.write(frame)
                     self._count(frame)
         except KeyboardInterrupt:
             self.interrupted = True
         except StoppedError as error:
             self.error = str(error)
             self.may_go_on = is_stream(self.clip.source)
+        if self.stream is not None:
+            self.stream.close()
         if not self.frames and self.journal is not None:
             self.journal.discard()
         if not self.frames and not self.interrupted:
@@ -203,8 +209,6 @@ class _Run:
 
     def closing_line(self, output: str | None) -> str:
         """What was done and where it is, in one line."""
-        from apvit.recognition.files import partial_name
-
         seconds = time.monotonic() - self.start
         new = self.frames - self.resumed
         parts = [f"{self.frames:,} frames", f"{self.faces:,} faces in them"]
@@ -239,11 +243,8 @@ def _check(inputs: list[str], options: VideoOptions, output: str | None, *, with
         except VideoError as error:
             raise typer.BadParameter(str(error), param_hint="--save-video") from None
     files = [*options.rendered().values(), *([] if output is None else [Path(output)])]
-    for path in files:
-        if not path.resolve().parent.is_dir():
-            raise typer.BadParameter(f"the folder of {path} does not exist; make it first", param_hint="OUTPUT")
-        if path.is_dir():
-            raise typer.BadParameter(f"{path} is a folder; name a file", param_hint="OUTPUT")
+    rendered = {"video": "save-video"}
+    check_outputs({f"--{rendered.get(name, name)}": path for name, path in options.rendered().items()})
     names = [Path(inputs[0]), *([] if options.from_table is None else [options.from_table]), *files]
     resolved = [path.resolve() for path in names]
     if twice := [str(name) for name, path in zip(names, resolved, strict=True) if resolved.count(path) > 1]:

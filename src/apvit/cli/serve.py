@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from apvit.cli.options import NETWORK, Detector, DetectorModel, Device, Engine, Weights
+from apvit.files import reason
 
 LIMITS, BATCHES = "Limits of a request", "Batches"
 
@@ -98,7 +99,7 @@ def serve(
     try:
         listener = listen(host, port)
     except OSError as error:
-        raise ValueError(f"cannot listen on {host}:{port} ({error.strerror or error}); choose another --port") from None
+        raise ValueError(f"cannot listen on {host}:{port} ({reason(error)}); choose another --port") from None
     with listener:
         run(settings, listener)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apvit.cli.options import FacesAtOnce, Resamples, Split, TorchDevice
+from apvit.cli.options import FacesAtOnce, Resamples, Split, TorchDevice, check_outputs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,6 +76,7 @@ def tune(
 
     if (budget is None) == (accuracy_loss is None):
         raise typer.BadParameter("give either --budget TIME or --accuracy-loss LOSS")
+    check_outputs({"--output": output})
     if output is not None and output.suffix != ".safetensors":
         raise typer.BadParameter(f"{output.name} must end in .safetensors", param_hint="--output")
     goal = Goal(None if budget is None else milliseconds(budget), accuracy_loss)

@@ -29,6 +29,7 @@ from apvit.data.sources import Source
 from apvit.faces.alignment import TEMPLATES, AlignmentError, AlignmentTemplate
 from apvit.faces.detection import DEFAULT_MIN_FACE
 from apvit.faces.mtcnn import DEFAULT_MIN_SCORE
+from apvit.files import reason
 
 VERSION = 1
 """Raised with every change of this code, or of the detector's, that changes a result: unfinished work starts anew."""
@@ -117,7 +118,7 @@ def _align(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+        raise DataError(f"cannot make the folder {folder}: {reason(error)}") from error
     plan = _plan(faces, task, folder)
     finished = {job.path for job, indices in plan if holds_results(job.path, len(indices))}
     done = sum(len(indices) for job, indices in plan if job.path in finished)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from apvit.data.aligning_faces import AlignedFace
 from apvit.data.errors import DataError
+from apvit.files import completing, reason
 
 _FACE = [field.name for field in fields(AlignedFace)]
 
@@ -25,15 +25,11 @@ def write_results(path: Path, results: Sequence[AlignedFace | str]) -> None:
         for result in results
     ]
     table = pa.Table.from_pylist(rows, schema=_schema())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
+        with completing(path) as temporary:
             pq.write_table(table, temporary, use_dictionary=False, compression="none")  # PNG does not shrink again
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}; make room and run again") from error
+        raise DataError(f"cannot write {path}: {reason(error)}; make room and run again") from error
 
 
 def holds_results(path: Path, count: int) -> bool:

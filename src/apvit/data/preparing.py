@@ -27,6 +27,7 @@ from apvit.data.reading import Alignment, Face, LeftOut, Readout, read_dataset
 from apvit.data.rows import SPLITS, FaceRow, Progress, SplitMetadata
 from apvit.data.sources import Source
 from apvit.data.store import Split, write_split
+from apvit.files import completing, reason
 
 VALID_SHARE = 0.1
 """Share of train that becomes valid where the dataset has no valid split of its own."""
@@ -106,7 +107,7 @@ def prepare(
                 _write_left_out(out / LEFT_OUT_FILE, preparation.left_out)
                 shutil.rmtree(out / ALIGNING_FOLDER, ignore_errors=True)
         except OSError as error:
-            raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
+            raise DataError(f"cannot write to {out}: {reason(error)}") from error
     stale = [split for split in SPLITS if split not in splits and (out / f"{split}.parquet").exists()]
     preparation.warnings += [
         f"{out / f'{split}.parquet'} is from an earlier run: {src} has no {split} split" for split in stale
@@ -294,12 +295,7 @@ def _write_left_out(path: Path, left_out: list[LeftOut]) -> None:
     if not left_out:
         path.unlink(missing_ok=True)
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["split", "source", "reason"])
-            writer.writerows([face.split, face.source, face.reason] for face in left_out)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with completing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["split", "source", "reason"])
+        writer.writerows([face.split, face.source, face.reason] for face in left_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import zipfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from apvit.data.errors import DataError
+from apvit.files import reason, sha256
 
 MAX_FILES = 20_000_000
 """No dataset has more files (Aff-Wild2 has some millions); whoever gave a whole disk hears of it."""
@@ -96,8 +96,7 @@ class Source:
         """{file name: SHA-256} of the zip; empty for a folder, whose files are hashed one by one."""
         if self._zip is None:
             return {}
-        with self.path.open("rb") as file:
-            return {self.path.name: hashlib.file_digest(file, "sha256").hexdigest()}
+        return {self.path.name: sha256(self.path)}
 
 
 def _walk(folder: Path) -> Iterator[str]:
@@ -124,7 +123,7 @@ def _walk(folder: Path) -> Iterator[str]:
                         yield prefix + entry.name
         except OSError as error:
             # Passing over it would make a split look absent, and its leaks with it.
-            raise DataError(f"cannot list the folder {path}: {error.strerror}") from error
+            raise DataError(f"cannot list the folder {path}: {reason(error)}") from error
         if count > MAX_FILES:
             raise DataError(f"{folder} holds more than {MAX_FILES:,} files: give the dataset's own folder")
 

@@ -11,7 +11,6 @@ Data open the file alike.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from PIL import Image
 
 from apvit.data.errors import DataError
 from apvit.data.rows import FaceRow, SplitMetadata
+from apvit.files import completing, reason
 
 METADATA_KEY = b"apvit"
 ROW_GROUP = 4096
@@ -130,21 +130,19 @@ def write_split(path: str | Path, faces: Iterable[FaceRow], metadata: SplitMetad
 
     path = Path(path)
     schema = _schema().with_metadata({METADATA_KEY: metadata.to_json().encode()})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # Nearly all values differ, so dictionaries would only cost.
-            with pq.ParquetWriter(
+        # Nearly all values differ, so dictionaries would only cost.
+        with (
+            completing(path) as temporary,
+            pq.ParquetWriter(
                 temporary, schema, use_dictionary=False, compression="zstd", write_page_checksum=True
-            ) as writer:
-                for rows in _row_groups(_checked(faces, metadata)):
-                    writer.write_table(_table(rows, schema))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            ) as writer,
+        ):
+            for rows in _row_groups(_checked(faces, metadata)):
+                writer.write_table(_table(rows, schema))
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _row_groups(rows: Iterable[FaceRow]) -> Iterator[list[FaceRow]]:

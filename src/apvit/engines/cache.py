@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
+
+from apvit.files import sha256
 
 from .dial import Keep
 
@@ -21,10 +22,8 @@ def cache_folder() -> Path:
 
 def export_path(weights: Path, keep: Keep | None = None) -> Path:
     """The cached export's place for the content of this weight file and keep, whether it is there or not."""
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     kept = "" if keep is None else "-keep-" + str(keep).replace(":", "-")
-    return cache_folder() / "exports" / f"{digest[:32]}-v{VERSION}{kept}.onnx"
+    return cache_folder() / "exports" / f"{sha256(weights)[:32]}-v{VERSION}{kept}.onnx"
 
 
 def cached_export(weights: Path, keep: Keep | None = None) -> Path | None:

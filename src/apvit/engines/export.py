@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from apvit.files import completing, reason
 from apvit.nn import HybridModel
 from apvit.weights import Card, Preprocessing
 
@@ -81,15 +81,12 @@ def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False, keep
     if program is None:  # only with dynamo=False
         raise EngineError("torch.onnx.export returned nothing")
     program.model.metadata_props[CARD_KEY] = card.to_json()
-    partial = path.parent / f".{path.name}.{uuid.uuid4().hex}{SUFFIX}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        program.save(partial)
-        partial.replace(path)
+        with completing(path) as temporary:
+            program.save(temporary)
     except OSError as error:
-        raise EngineError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        raise EngineError(f"cannot write {path}: {reason(error)}") from error
 
 
 def prove(ref: str | Path, path: str | Path, faces: NDArray[np.uint8], *, keep: Keep | None = None) -> list[Parity]:

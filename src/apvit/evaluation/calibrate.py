@@ -10,6 +10,7 @@ from typing import Any
 
 from apvit.data import Split
 from apvit.engines import create_engine
+from apvit.files import check_output
 from apvit.weights import find_weights, read_card
 from apvit.weights.file import replace_card
 
@@ -50,8 +51,7 @@ def calibrate(
     output = Path(output)
     if output.suffix != ".safetensors":
         raise EvaluationError(f"the output {output} must be a weight file: name it *.safetensors")
-    if not output.parent.is_dir():
-        raise EvaluationError(f"the folder {output.parent} of the output does not exist; make it first")
+    check_output(output)
     path, meta = find_weights(ref), split.metadata
     card = read_card(path)
     before = predict(create_engine(path, "torch", device), split, batch_size=batch_size, progress=progress)

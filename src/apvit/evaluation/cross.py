@@ -11,11 +11,11 @@ import numpy as np
 from apvit.data import Split
 from apvit.engines import Engine
 from apvit.expressions import label_map
+from apvit.files import write_whole
 
 from .doctor import diagnose_labels
 from .evaluate import figures_of
 from .examine import predicted_outside
-from .files import write_text
 from .intervals import RESAMPLES, metric_intervals
 from .markdown import PASS, bootstrap, data_line, machine_line, spread, table, weights_line
 from .predictions import predict
@@ -62,8 +62,8 @@ def cross_cell(
 
 def write_cross(folder: str | Path, record: dict[str, Any]) -> None:
     """Write cross.md and cross.json into `folder`; OSError where the disk refuses."""
-    write_text(Path(folder, "cross.json"), json.dumps(record, indent=1) + "\n")
-    write_text(Path(folder, "cross.md"), cross_markdown(record))
+    write_whole(Path(folder, "cross.json"), json.dumps(record, indent=1) + "\n")
+    write_whole(Path(folder, "cross.md"), cross_markdown(record))
 
 
 def cross_markdown(record: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from apvit.data import SplitMetadata
+from apvit.files import sha256
 from apvit.weights import Card
 from apvit.weights.sources import find_weights
 
@@ -19,12 +19,10 @@ from apvit.weights.sources import find_weights
 def describe_weights(ref: str, card: Card) -> dict[str, Any]:
     """The file's SHA-256, what its card says about input and calibration, and what it was trained on."""
     made = card.provenance
-    with find_weights(ref).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     alignment = card.preprocessing.alignment
     return {
         "weights": ref,
-        "sha256": digest,
+        "sha256": sha256(find_weights(ref)),
         "architecture": card.architecture,
         "labels": card.labels.name,
         "alignment": None if alignment is None else alignment.name,

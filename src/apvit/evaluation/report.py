@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from apvit.files import write_figure, write_whole
+
 from .drawings import draw_confusion, draw_reliability
-from .files import write_picture, write_text
 from .groups import LEAST
 from .markdown import PASS, bootstrap, data_line, machine_line, spread, table, weights_line
 from .metrics import CALIBRATION_BINS
@@ -32,11 +33,11 @@ def write_report(folder: str | Path, record: dict[str, Any], predictions: Predic
     """
     folder = Path(folder)
     where = f"{record['name']} on {_where(record)}"
-    write_picture(folder / "confusion.png", draw_confusion(record, where))
-    write_picture(folder / "reliability.png", draw_reliability(record, where))
-    write_text(folder / "faces.csv", faces_csv(predictions))
-    write_text(folder / "evaluation.json", json.dumps(record, indent=1) + "\n")
-    write_text(folder / "evaluation.md", markdown(record))
+    write_figure(folder / "confusion.png", draw_confusion(record, where))
+    write_figure(folder / "reliability.png", draw_reliability(record, where))
+    write_whole(folder / "faces.csv", faces_csv(predictions))
+    write_whole(folder / "evaluation.json", json.dumps(record, indent=1) + "\n")
+    write_whole(folder / "evaluation.md", markdown(record))
 
 
 def faces_csv(predictions: Predictions) -> str:

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from apvit.files import write_figure, write_whole
+
 from .drawings import draw_curves, draw_differences
-from .files import write_picture, write_text
 from .markdown import PASS, bootstrap, data_line, machine_line, signed, spread, table, weights_line
 
 
@@ -25,11 +26,11 @@ def write_robustness(folder: str | Path, record: dict[str, Any]) -> None:
         title = f"{_where(record)}, {record['curves']['faces']:,} faces"
         names = [entry["name"] for entry in record["weights"]]
         panels = record["curves"]["corruptions"]
-        write_picture(folder / "robustness.png", draw_curves(panels, names, title))
+        write_figure(folder / "robustness.png", draw_curves(panels, names, title))
         if len(names) > 1:
-            write_picture(folder / "differences.png", draw_differences(panels, names, title))
-    write_text(folder / "robustness.json", json.dumps(record, indent=1) + "\n")
-    write_text(folder / "robustness.md", robustness_markdown(record))
+            write_figure(folder / "differences.png", draw_differences(panels, names, title))
+    write_whole(folder / "robustness.json", json.dumps(record, indent=1) + "\n")
+    write_whole(folder / "robustness.md", robustness_markdown(record))
 
 
 def robustness_markdown(record: dict[str, Any]) -> str:

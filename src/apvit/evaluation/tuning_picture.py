@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from apvit.files import write_figure, write_whole
+
 from .drawings import BLUE, GREEN, VERMILION, new_figure
-from .files import write_picture, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 def write_tuning(folder: str | Path, record: dict[str, Any], title: str) -> None:
     """Write tune.json and tune.png into `folder`; `record` is that of `tune`. OSError where the disk refuses."""
     folder = Path(folder)
-    write_picture(folder / "tune.png", draw_tuning(record, title))
-    write_text(folder / "tune.json", json.dumps(record, indent=1) + "\n")
+    write_figure(folder / "tune.png", draw_tuning(record, title))
+    write_whole(folder / "tune.json", json.dumps(record, indent=1) + "\n")
 
 
 def draw_tuning(record: dict[str, Any], title: str) -> Figure:

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from apvit.recognition.files import completing
+from apvit.files import completing, extended
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 MARK = b"annotated by apvit"
@@ -35,7 +35,7 @@ class Album:
         suffix = name.suffix if name.suffix.lower() in JPEG_SUFFIXES else ".png"
         first = (name.stem + suffix).lower()
         number = self._numbers.get(first, 0) + 1
-        while not self._is_free(path := self.folder / _numbered(name.stem, number, suffix)):
+        while not self._is_free(path := self.folder / _numbered(name, number, suffix)):
             number += 1
         self._numbers[first] = number
         self._used.add(path.name.lower())
@@ -61,5 +61,5 @@ class Album:
             return False
 
 
-def _numbered(stem: str, number: int, suffix: str) -> str:
-    return f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"
+def _numbered(name: Path, number: int, suffix: str) -> str:
+    return extended(name.stem, suffix if number == 1 else f"-{number}{suffix}", of=name.name)

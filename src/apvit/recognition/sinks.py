@@ -5,16 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.text import Text
 
-from apvit.recognition.files import partial_name
+from apvit.files import OutputFile, check_output
 from apvit.recognition.results import Recognition
 
 FORMATS = ("table", "jsonl", "csv", "parquet")
@@ -40,8 +38,11 @@ class Sink(Protocol):
         """Complete what was written. A file gets its name only now, and only if the run was `whole`."""
 
 
-def check_output(form: str, output: str | Path | None, *, embeddings: bool = False) -> None:
-    """Raises SinkError for a format and an output that do not go together, before any work is done."""
+def check_format(form: str, output: str | Path | None, *, embeddings: bool = False) -> None:
+    """Raises SinkError for a format and an output that do not go together, before any work is done.
+
+    Where the output cannot be written, OutputError is raised (`files.check_output`).
+    """
     if form not in FORMATS:
         raise SinkError(f"unknown format {form!r}; known are {', '.join(FORMATS)}")
     if form == "table" and output is not None:
@@ -51,52 +52,22 @@ def check_output(form: str, output: str | Path | None, *, embeddings: bool = Fal
     if form == "csv" and embeddings:
         raise SinkError("CSV has no column for embeddings; choose --format jsonl or parquet")
     if output is not None:
-        folder = Path(output).resolve().parent
-        if Path(output).is_dir():
-            raise SinkError(f"the output {output} is a folder; name a file")
-        if not folder.is_dir():
-            raise SinkError(f"the folder {folder} of the output does not exist; make it first")
+        check_output(output)
 
 
 def open_sink(form: str, output: str | Path | None, expressions: Sequence[str], *, embeddings: bool = False) -> Sink:
     """A sink of the form "table", "jsonl", "csv" or "parquet", to the file `output` or to standard output (None).
 
-    A file is written as OUTPUT.partial and renamed by `close`, so that OUTPUT is always complete: a run that ends early
-    leaves what it had in OUTPUT.partial, and an older OUTPUT as it was. Raises SinkError (see `check_output`), and
-    OSError where the file cannot be made.
+    A file is complete once it has its name (`files.OutputFile`). Raises what `check_format` raises, and OSError where
+    the file cannot be made.
     """
-    check_output(form, output, embeddings=embeddings)
+    check_format(form, output, embeddings=embeddings)
     if form == "table":
         return TableSink()
     file = OutputFile(output)
     if form == "jsonl":
         return JsonlSink(file)
     return CsvSink(file, expressions) if form == "csv" else ParquetSink(file, expressions, embeddings=embeddings)
-
-
-class OutputFile:
-    """Bytes to `partial_name(path)`, which `close` turns into the real name, or to standard output (path None)."""
-
-    def __init__(self, path: str | Path | None):
-        self.path = None if path is None else Path(path)
-        if self.path is None:
-            self.stream: BinaryIO = sys.stdout.buffer
-        else:
-            self.stream = partial_name(self.path).open("wb")
-
-    def write(self, data: bytes) -> None:
-        """Write and flush, so that a pipe sees it now and a killed run keeps it."""
-        self.stream.write(data)
-        self.stream.flush()
-
-    def close(self, *, whole: bool = True) -> None:
-        """Give the file its name, unless the run that wrote it is not `whole`."""
-        if self.path is not None:
-            self.stream.flush()
-            os.fsync(self.stream.fileno())
-            self.stream.close()
-            if whole:
-                os.replace(partial_name(self.path), self.path)
 
 
 class JsonlSink:

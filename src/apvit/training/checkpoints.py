@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from .folder import TrainingError, write_whole
+from .folder import TrainingError, write_file
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -22,7 +22,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write `checkpoint`; TrainingError for a full disk, which leaves the previous file."""
-        write_whole(Path(path), lambda file: torch.save(checkpoint, file))
+        write_file(Path(path), lambda file: torch.save(checkpoint, file))
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = "cpu", weights_only: bool | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .folder import Metrics, write_whole
+from .folder import Metrics, write_file
 
 
 def draw_curves(metrics: Metrics, picture: Path, title: str, split: str) -> None:
@@ -39,4 +39,4 @@ def draw_curves(metrics: Metrics, picture: Path, title: str, split: str) -> None
         axes.legend(frameon=False, loc="lower right" if axes is right else "upper right")
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
-    write_whole(picture, lambda file: figure.savefig(file, dpi=120, format="png"))
+    write_file(picture, lambda file: figure.savefig(file, dpi=120, format="png"))

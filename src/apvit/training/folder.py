@@ -1,48 +1,42 @@
-"""What stands in a run folder, written whole or not at all."""
+"""The files of a run folder, written whole or not at all."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from apvit.files import completing, reason
 
 
 class TrainingError(ValueError):
     """A run cannot start or go on; the message says what to change."""
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` with a temporary file beside `path`, and rename it when all is on the disk.
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` write to the file `path`, whole or not at all.
 
-    A kill, or a disk that is full, leaves what stood at `path`: TrainingError then says so.
+    A full disk leaves the file that was there: TrainingError then says so.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with completing(path) as temporary, temporary.open("wb") as file:
+            write(file)
     except (OSError, RuntimeError) as error:  # torch.save turns the file's errors into RuntimeErrors
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
         before = "; what stood there before is kept" if path.is_file() else ""
         raise TrainingError(
-            f"cannot write {path}: {cause.strerror or cause}{before}: make room, and go on with --resume true"
+            f"cannot write {path}: {reason(cause)}{before}: make room, and go on with --resume true"
         ) from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_file(path, lambda file: file.write(text.encode()))
 
 
 Metrics = dict[int, dict[str, float]]

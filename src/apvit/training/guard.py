@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .folder import TrainingError, write_whole
+from .folder import TrainingError, write_file
 
 
 class Step(NamedTuple):
@@ -49,5 +49,5 @@ class LossGuard:
         tensors = {name: getattr(step, name).detach().cpu().contiguous() for name in ("faces", "inputs", "targets")}
         sources = [self.sources[i] for i in step.positions.tolist()]
         metadata = {"sources": json.dumps(sources), "epoch": str(step.epoch + 1), "step": str(step.number + 1)}
-        write_whole(path, lambda file: file.write(save(tensors, metadata)))
+        write_file(path, lambda file: file.write(save(tensors, metadata)))
         return path

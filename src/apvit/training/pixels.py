@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from apvit.data import DataError, Split
 from apvit.faces.alignment import resize_face
+from apvit.files import completing, reason
 
 from .folder import TrainingError
 from .processes import Processes
@@ -99,17 +99,13 @@ def _digest(splits: Sequence[Split], colour: str, shape: tuple[int, ...]) -> str
 
 
 def _write(path: Path, chunks: Iterator[Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:  # not through the map: a full disk would end the process
-                for chunk in chunks:
-                    file.write(np.ascontiguousarray(chunk).data)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        # Not through the map: a full disk would end the process.
+        with completing(path) as temporary, temporary.open("wb") as file:
+            for chunk in chunks:
+                file.write(np.ascontiguousarray(chunk).data)
     except OSError as error:
         raise TrainingError(
-            f"cannot write the decoded faces to {path}: {error.strerror or error}; free space, or raise memory_limit"
+            f"cannot write the decoded faces to {path}: {reason(error)}; free space, or raise memory_limit"
         ) from error

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from apvit.files import completing, reason
 
 from .card import Card, CardError
 from .sources import WeightsError, find_weights
@@ -175,7 +174,7 @@ def _read(path: Path) -> tuple[Card, list[_Stored]]:
                 )
             content = prefix + file.read()
     except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
+        raise WeightsError(f"cannot read {path}: {reason(error)}") from None
     try:
         card = Card.from_json(text)
     except CardError as error:
@@ -236,21 +235,13 @@ def _write(path: Path, metadata: dict[str, str], stored: list[_Stored]) -> None:
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end := end + len(data)]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
-        with temporary.open("wb") as file:
+        with completing(path) as temporary, temporary.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for tensor in stored:
                 file.write(tensor.data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise WeightsError(f"cannot write {path}: {error.strerror or error}") from error
-        raise
+    except OSError as error:
+        raise WeightsError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _dtypes() -> dict[str, torch.dtype]:

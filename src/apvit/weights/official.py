@@ -6,7 +6,6 @@ number of heads and the two keep schedules leave no trace in it, so the caller s
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import warnings
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from apvit.expressions import get_label_space
 from apvit.faces.alignment import TEMPLATES
+from apvit.files import sha256
 from apvit.nn import ARCHITECTURES, APViT, APViTConfig
 from apvit.nn.model import PAPER_TOKEN_KEEP
 
@@ -149,8 +149,6 @@ def convert_official(
         raise CheckpointError(
             f"{source} has {config.num_classes} classes instead of 7 or 8; name the order of its labels (--labels)"
         )
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     card = Card(
         architecture=_architecture(config),
         parameters=config.to_dict(),
@@ -161,7 +159,7 @@ def convert_official(
         ),
         provenance={
             "converted_from": source.name,
-            "sha256": digest,
+            "sha256": sha256(source),
             "official_code": "https://github.com/youqingxiaozhua/APViT",
             "assumed": "the checkpoint says neither heads, keep schedules, label order, alignment nor normalisation; "
             "they are the official code's, or were named by who converted it",

@@ -47,7 +47,8 @@ class Archive:
         options: Mapping[str, Any] | None = None,
         warn: Callable[[str], None] = lambda message: None,
     ):
-        from apvit.recognition.archive.folder import Job, ResultFolder, sha256
+        from apvit.files import sha256
+        from apvit.recognition.archive.folder import Job, ResultFolder
         from apvit.recognition.archive.inputs import gather_inputs
         from apvit.recognition.archive.pool import require_ray
         from apvit.recognition.archive.worker import Task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import glob
 import json
 import os
 import re
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from apvit.files import write_whole
 from apvit.recognition.archive.errors import ArchiveError
 from apvit.recognition.archive.locations import absolute, is_uri, join, locate
 
@@ -94,21 +95,16 @@ class ResultFolder:
         self.write(f"part-{number:06d}.parquet", data)
 
     def write(self, part: str, data: bytes) -> None:
-        """A file that appears complete or not at all: written under a name of its own in WORK, then renamed."""
+        """A file that appears complete or not at all."""
         filesystem, target = locate(join(self.name, part))
-        _, partial = locate(join(self.name, f"{WORK}/{os.path.basename(part)}.{uuid.uuid4().hex}"))
-        if is_uri(self.name):
-            filesystem.create_dir(os.path.dirname(partial))
-            with filesystem.open_output_stream(partial, compression=None) as file:
-                file.write(data)
-            filesystem.move(partial, target)
+        if not is_uri(self.name):
+            write_whole(target, data)
             return
-        os.makedirs(os.path.dirname(partial), exist_ok=True)
-        with open(partial, "wb") as file:
+        _, partial = locate(join(self.name, f"{WORK}/{os.path.basename(part)}.{uuid.uuid4().hex}"))
+        filesystem.create_dir(os.path.dirname(partial))
+        with filesystem.open_output_stream(partial, compression=None) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # after a power cut the new name must not stand for an empty file
-        os.replace(partial, target)
+        filesystem.move(partial, target)
 
     def read(self, part: str) -> bytes | None:
         """A file's bytes, None where it is not there."""
@@ -127,6 +123,9 @@ class ResultFolder:
         filesystem, path = locate(join(self.name, WORK))
         if filesystem.get_file_info(path).type == FileType.Directory:
             filesystem.delete_dir(path)
+        if not is_uri(self.name):
+            for unfinished in glob.glob(os.path.join(glob.escape(self.name), ".apvit-*.parquet")):
+                os.unlink(unfinished)
 
     def _manifest(self) -> dict[str, Any] | None:
         data = self.read(MANIFEST)
@@ -139,12 +138,6 @@ class ResultFolder:
         if not isinstance(manifest, dict):
             raise ArchiveError(f"{join(self.name, MANIFEST)} is damaged; choose another --output")
         return manifest
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a local file in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flat(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from apvit.files import OutputFile, sha256
 from apvit.recognition.archive.errors import ArchiveError
-from apvit.recognition.archive.folder import WORK, ResultFolder, sha256
+from apvit.recognition.archive.folder import WORK, ResultFolder
 from apvit.recognition.results import Recognition
-from apvit.recognition.sinks import OutputFile, ParquetSink
+from apvit.recognition.sinks import ParquetSink
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from apvit.recognition.files import completing
+from apvit.files import completing
 from apvit.recognition.labels import COLOURS, Label
 from apvit.recognition.placement import Box
 from apvit.recognition.rendering import draw_box

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from apvit.recognition.files import partial_name
+from apvit.files import beside, completing, partial_name
 from apvit.recognition.video.results import VideoFrame
 from apvit.recognition.video.table import json_line, open_table, read_table
 
@@ -16,7 +16,7 @@ from apvit.recognition.video.table import json_line, open_table, read_table
 class Journal:
     """The frames recognised so far, for the table `output` in the format `form` ("jsonl", "csv" or "parquet").
 
-    They stand in OUTPUT.unfinished.jsonl, a line each, and what they were made with in OUTPUT.unfinished.json. Where
+    OUTPUT.unfinished.jsonl holds them, a line each, and OUTPUT.unfinished.json what they were made with. Where
     both are left from an earlier run with the same `settings`, `done` gives its frames and the run goes on after them;
     otherwise it begins anew. Only `finish` makes or replaces `output`, and only with the whole table.
     """
@@ -31,8 +31,8 @@ class Journal:
         embeddings: bool = False,
     ) -> None:
         self.output, self.form, self.expressions, self.embeddings = Path(output), form, expressions, embeddings
-        self.path = self.output.with_name(self.output.name + ".unfinished.jsonl")
-        self._note = self.output.with_name(self.output.name + ".unfinished.json")
+        self.path = beside(output, ".unfinished.jsonl")
+        self._note = beside(output, ".unfinished.json")
         self._stream: BinaryIO | None = None
         self.resumes = self._was_made_with(settings)
         if not self.resumes:
@@ -86,8 +86,8 @@ class Journal:
             self._stream.close()
             self._stream = None
         if whole and self.form == "jsonl" and self.path.exists():
-            os.replace(self.path, self.output)
-            unfinished.unlink(missing_ok=True)  # of an earlier run; the other formats are written through it
+            with completing(self.output) as finished:
+                os.replace(self.path, finished)
         else:
             table = open_table(self.form, self.output, self.expressions, embeddings=self.embeddings)
             for frame in self.frames():

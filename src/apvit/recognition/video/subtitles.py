@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from apvit.recognition.files import completing
+from apvit.files import completing
 from apvit.recognition.video.results import VideoFrame
 from apvit.recognition.video.summary import UNSURE, spans
 
@@ -17,7 +17,7 @@ def write_subtitles(path: str | Path, frames: Iterable[VideoFrame], *, whole: bo
     complete or not at all (see `completing` for `whole`); memory does not grow with the video.
     """
     with (
-        completing(Path(path), whole=whole) as partial,
+        completing(path, whole=whole) as partial,
         partial.open("w", encoding="utf-8", newline="\n") as file,
     ):
         for number, (start, end, text) in enumerate(cues(frames), 1):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from apvit.recognition.files import completing
+from apvit.files import completing
 from apvit.recognition.video.results import VideoFrame
 
 LONGEST = 10.0

@@ -10,7 +10,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from apvit.recognition.sinks import LANDMARKS, OutputFile, RowGroups
+from apvit.files import OutputFile
+from apvit.recognition.sinks import LANDMARKS, RowGroups
 from apvit.recognition.video.errors import VideoError
 from apvit.recognition.video.results import VideoFrame
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from apvit.recognition.files import completing
+from apvit.files import completing
 from apvit.recognition.labels import COLOURS
 from apvit.recognition.video.errors import VideoError
 from apvit.recognition.video.results import VideoFrame
@@ -54,7 +54,7 @@ def write_timeline(
     shown = sorted(summary.tracks, key=lambda track: -track.seconds)[:LANES]
     shown.sort(key=lambda track: track.track)
     figure = _draw(shown, tracks_over_time(frames(), shown, summary), summary)
-    with completing(Path(path), whole=whole) as partial:
+    with completing(path, whole=whole) as partial:
         figure.savefig(partial, dpi=150, format="png")
 
 
