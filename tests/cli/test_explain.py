@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -52,15 +53,17 @@ def test_a_face_left_open(photographs, weights, tmp_path, capsys):
     assert {path.name for path in folder.iterdir()} == {"astronaut-1.png", "panel.png"}
 
 
-class _Interrupted:
+class _Interrupted(io.BytesIO):
     """A standard input that names one picture, and then Ctrl-C is pressed."""
 
     def __init__(self, name):
-        self.buffer = self._lines(name)
+        super().__init__(f"{name}\n".encode())
+        self.buffer = self
 
-    def _lines(self, name):
-        yield f"{name}\n".encode()
-        raise KeyboardInterrupt
+    def read1(self, size=-1):
+        if not (data := super().read1(size)):
+            raise KeyboardInterrupt
+        return data
 
 
 def test_maps_so_far_stand_beside_those_of_an_earlier_run(photographs, weights, tmp_path, monkeypatch, capsys):

@@ -107,6 +107,24 @@ def test_a_list_on_standard_input(run, folder: Path, monkeypatch: pytest.MonkeyP
     assert [json.loads(line)["source"] for line in out.splitlines()] == ["sub/e.jpg", "c.png"]
 
 
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (b"\xef\xbb\xbfsub/e.jpg\r\n# the cat\r\nc.png\r\n", ()),
+        ("\ufeffsub/e.jpg\r\nc.png\r\n".encode("utf-16-le"), ()),
+        (b"sub/e.jpg\0c.png\0", ("--null",)),
+    ],
+    ids=["UTF-8 with a mark, as from Excel", "UTF-16, as from PowerShell", "find -print0"],
+)
+def test_lists_as_other_programs_write_them(
+    run, folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    status, out, _ = run("-", "--format", "jsonl", *options)
+    assert status == 0
+    assert [json.loads(line)["source"] for line in out.splitlines()] == ["sub/e.jpg", "c.png"]
+
+
 def test_patterns_and_an_empty_folder(run, folder: Path) -> None:
     Path("empty").mkdir()
     status, out, err = run("**/*.jpg", "empty", "--format", "jsonl")
@@ -203,7 +221,8 @@ def test_bad_input_of_every_kind_is_one_sentence_and_costs_nothing_else(run, fol
     names = []
     for name, content in bad.items():
         Path(name).write_bytes(content)
-        names += [name, "a.png"]
+        os.link("a.png", f"good-{name}.png")
+        names += [name, f"good-{name}.png"]
     status, out, err = run(*names, "sub", "\0", "--format", "jsonl")
     records = [json.loads(line) for line in out.splitlines()]
     assert status == 1
@@ -245,7 +264,9 @@ def apvit(*arguments: str | Path) -> list[str]:
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_ctrl_c_keeps_what_is_done_beside_an_earlier_output(folder: Path, weights: Path, form: str) -> None:
     Path("o").write_text("an earlier run's")
-    names = "a.png\nsub/e.jpg\n" * 2000
+    names = [link for number in range(2000) for link in (f"{number}.png", f"{number}.jpg")]
+    for name in names:
+        os.link("a.png" if name.endswith("png") else "sub/e.jpg", name)
     process = subprocess.Popen(
         apvit("-", "--weights", weights, "--device", "cpu", "--format", form, "--output", "o", "--save-dir", "out"),
         stdin=subprocess.PIPE,
@@ -253,7 +274,7 @@ def test_ctrl_c_keeps_what_is_done_beside_an_earlier_output(folder: Path, weight
     )
     assert process.stdin is not None
     assert process.stderr is not None
-    process.stdin.write(names.encode())
+    process.stdin.write("\n".join(names).encode())
     process.stdin.close()
     give_up = time.monotonic() + 60
     while len(list(Path("out").glob("*"))) < 5:
@@ -271,7 +292,7 @@ def test_ctrl_c_keeps_what_is_done_beside_an_earlier_output(folder: Path, weight
     else:
         sources = pq.read_table("o.partial").column("source").to_pylist()
     assert 5 <= len(sources) < 4000
-    assert sources == (["a.png", "sub/e.jpg"] * 2000)[: len(sources)]
+    assert sources == names[: len(sources)]
     assert len(sources) == len(list(Path("out").iterdir()))
     assert f"{len(sources)} pictures" in errors
     assert list(Path(".").rglob("*.partial")) == [Path("o.partial")]
@@ -349,14 +370,17 @@ def test_the_longest_names_are_annotated(run, folder: Path, suffix: str) -> None
 
 
 def test_a_closed_pipe_ends_quietly(folder: Path, weights: Path) -> None:
+    names = [f"{number}.png" for number in range(200)]
+    for name in names:
+        os.link("c.png", name)
     process = subprocess.Popen(
-        apvit(*["c.png"] * 200, "--weights", weights, "--device", "cpu", "--format", "jsonl"),
+        apvit(*names, "--weights", weights, "--device", "cpu", "--format", "jsonl"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    assert json.loads(process.stdout.readline())["source"] == "c.png"
+    assert json.loads(process.stdout.readline())["source"] == "0.png"
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(60) == 1

@@ -16,6 +16,7 @@ from apvit.cli.options import (
     Keep,
     MaxFaces,
     MinProbability,
+    Null,
     Weights,
     check_outputs,
 )
@@ -37,6 +38,7 @@ def explain(
             show_default=False,
         ),
     ],
+    null: Null = False,
     save_dir: Annotated[
         Path,
         typer.Option(
@@ -77,12 +79,11 @@ def explain(
 
     from apvit.explain.drawing import as_picture
     from apvit.explain.figure import OPEN, Gallery, draw_explanation
-    from apvit.faces.pictures import read_picture
     from apvit.files import OutputFile, extended, partial_name, reason, sentence
     from apvit.recognition import Recognizer
     from apvit.recognition.album import Album
     from apvit.recognition.sinks import printable
-    from apvit.recognition.sources import expand_sources
+    from apvit.recognition.sources import expand_sources, read_source
 
     check_outputs({"--json": json_file})
     recognizer = Recognizer(
@@ -100,9 +101,9 @@ def explain(
     maps = None if json_file is None else OutputFile(json_file)
     whole, bad = False, 0
     try:
-        for source in expand_sources(inputs, skip=save_dir, warn=messages.warn):
+        for source in expand_sources(inputs, videos=False, skip=save_dir, null=null, warn=messages.warn):
             try:
-                picture = read_picture(source)
+                picture = read_source(source)
                 found = _explained(recognizer, source, picture, messages)
             except (ValueError, OSError) as error:
                 messages.error(sentence(error))

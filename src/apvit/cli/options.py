@@ -21,6 +21,10 @@ DetectorModel = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="YuNet's model file; else from the cache or the hub.", rich_help_panel=FACES),
 ]
+Null = Annotated[
+    bool,
+    typer.Option("--null", "-0", help="The list on standard input is separated by NUL characters (find -print0)."),
+]
 MaxFaces = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="Only the N largest faces of a picture.", rich_help_panel=FACES),

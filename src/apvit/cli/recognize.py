@@ -17,6 +17,7 @@ from apvit.cli.options import (
     Keep,
     MaxFaces,
     MinProbability,
+    Null,
     Weights,
     check_outputs,
     given,
@@ -39,6 +40,7 @@ def recognize(
             show_default=False,
         ),
     ],
+    null: Null = False,
     form: Annotated[
         Literal["table", "jsonl", "csv", "parquet"],
         typer.Option(
@@ -180,7 +182,7 @@ def recognize(
     A picture that cannot be read is reported and passed over; the exit status is then 1.
     """
     from apvit.recognition.sinks import SinkError, check_format
-    from apvit.recognition.video.clip import is_video
+    from apvit.recognition.sources import kind_of
 
     options: dict[str, Any] = {
         "detector": detector,
@@ -195,7 +197,7 @@ def recognize(
         "detector_model": None if detector_model is None else str(detector_model.absolute()),
         "keep": keep,
     }
-    for_pictures = PictureOptions(save_dir, show_pooling, profile)
+    for_pictures = PictureOptions(null, save_dir, show_pooling, profile)
     for_video = VideoOptions(every, smooth, summary, subtitles, timeline, save_video, from_table)
     if ray is not None:
         refuse([*given(for_pictures), *given(for_video)], "this does not go together with --ray")
@@ -215,7 +217,7 @@ def recognize(
         check_format(form, output, embeddings=embeddings)
     except SinkError as error:
         raise typer.BadParameter(str(error), param_hint="--format") from None
-    if any(is_video(name) for name in inputs):
+    if any(kind_of(name) == "video" for name in inputs):
         refuse([] if save_dir is None else ["--save-dir"], "this is for pictures; for a video take --save-video FILE")
         refuse(given(for_pictures), "this is for pictures, not for a video")
         refuse([] if workers is None else ["--workers"], "this is for pictures, not for a video")

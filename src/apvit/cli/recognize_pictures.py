@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class PictureOptions:
     """The options of `apvit recognize` that only pictures have; a field's name is its option's."""
 
+    null: bool = False
     save_dir: Path | None = None
     show_pooling: bool = False
     profile: bool = False
@@ -63,8 +64,8 @@ def recognize_pictures(
     profile = Profile()
     with Messages(bar=bar) as messages:
         if bar and "-" not in inputs:
-            messages.expect(sum(1 for _ in expand_sources(inputs, skip=save_dir)))
-        sources = expand_sources(inputs, skip=save_dir, warn=messages.warn)
+            messages.expect(sum(1 for _ in expand_sources(inputs, videos=False, skip=save_dir)))
+        sources = expand_sources(inputs, videos=False, skip=save_dir, null=options.null, warn=messages.warn)
         try:
             for found in recognizer.recognitions(sources, profile=profile):
                 run.take(found)

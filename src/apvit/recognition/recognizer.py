@@ -144,7 +144,8 @@ class Recognizer:
     def __call__(self, source: PictureSource) -> list[Face]:
         """The faces of one picture, largest first; an empty list where there is none.
 
-        source: path, encoded bytes, PIL image, or RGB uint8 [H, W, 3]. Raises PictureError where it cannot be read.
+        source: path or http(s) URL, encoded bytes, PIL image, or RGB uint8 [H, W, 3]. Raises PictureError where it
+        cannot be read.
         """
         return self._recognise(source)[1]
 
@@ -235,10 +236,10 @@ class Recognizer:
 
     def _prepare(self, source: PictureSource, profile: Profile) -> Prepared:
         """A source read, its faces found and framed. Raises PictureError or OSError where it cannot be read."""
-        from apvit.faces.pictures import read_picture
+        from apvit.recognition.sources import read_source
 
         with profile.stage("read"):
-            picture = read_picture(source)
+            picture = read_source(source)
         found = self._detect(picture, profile)
         with profile.stage("align"):
             framed, crops, warning = self._frame(picture, found)

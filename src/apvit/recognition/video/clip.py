@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame as AvFrame
     from av.video.stream import VideoStream
 
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
-    *(".wmv", ".flv", ".3gp", ".ogv"),
-)
-"""What counts as a video on the command line; a GIF is a picture."""
-
 PATIENCE = 10.0
 """Seconds to wait for a camera or a stream to begin, and for its next data."""
 
@@ -70,11 +64,6 @@ class ClipFrame:
     picture: npt.NDArray[np.uint8]
     cut: bool
     scene: Scene | None
-
-
-def is_video(name: str) -> bool:
-    """Whether the command line takes `name` for a video: by its suffix, as "webcam:N", or as a URL."""
-    return is_stream(name) or Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def is_stream(name: str) -> bool:
