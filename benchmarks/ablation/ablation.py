@@ -28,9 +28,9 @@ from apvit.engines import Engine, Keep, create_engine
 from apvit.evaluation import evaluate
 from apvit.evaluation.predictions import predict
 from apvit.evaluation.robustness import Bench, choose_corruptions, measure_curves
+from apvit.machine import describe_machine
 from apvit.nn import build_model, count_macs, read_config
 from apvit.training import train_seeds
-from apvit.training.environment import environment
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "no pooling": {"patch_keep": None, "token_keep": None},
@@ -78,7 +78,7 @@ def main() -> None:
         "milliseconds": milliseconds(engines),
         "occlusion": occluded,
         "keep": {name: keep_curve(weights[name][0], valid) for name in ("no pooling", "APP and ATP")},
-        "environment": environment(),
+        "environment": describe_machine(),
     }
     arguments.result.write_text(json.dumps(result, indent=1) + "\n")
     print(table(result))

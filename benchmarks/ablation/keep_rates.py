@@ -36,8 +36,8 @@ from apvit.data import open_split
 from apvit.engines import Keep, create_engine
 from apvit.evaluation.drawings import BLUE, GREEN, VERMILION, new_figure
 from apvit.files import write_figure, write_whole
+from apvit.machine import describe_machine
 from apvit.training import train_seeds
-from apvit.training.environment import environment
 from apvit.weights import find_weights
 
 KEEPS = "1,0.82,0.6,0.4,0.2"
@@ -80,7 +80,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "weights": {"file": shipped.name, "sha256": hashlib.sha256(shipped.read_bytes()).hexdigest()},
         "rates": measure(weights, arguments.turned, shipped, valid),
         "milliseconds": milliseconds({keep: create_engine(paths[0], "torch") for keep, paths in weights.items()}),
-        "environment": environment(),
+        "environment": describe_machine(),
     }
     write_whole(arguments.result, json.dumps(result, indent=1) + "\n")
     write_figure(arguments.result.with_suffix(".png"), draw(result))

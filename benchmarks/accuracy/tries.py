@@ -20,8 +20,8 @@ import torch
 import yaml
 
 from apvit.cli.train import read_recipe
+from apvit.machine import describe_machine
 from apvit.training import train
-from apvit.training.environment import environment
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parents[1] / "configs" / "ferplus" / "ablation.yaml"
@@ -58,7 +58,7 @@ def run(name: str, runs: Path) -> None:
         **{what: json.loads((folder / "summary.json").read_text())[what] for what in ("best", "last")},
         "seconds": None if started else round(time.monotonic() - begin),
         "threads": torch.get_num_threads(),
-        "environment": environment(),
+        "environment": describe_machine(),
     }
     (HERE / "tries").mkdir(exist_ok=True)
     (HERE / "tries" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")

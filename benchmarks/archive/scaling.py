@@ -27,8 +27,8 @@ import skimage.data
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 
+from apvit.machine import describe_machine
 from apvit.recognition.archive import Archive
-from apvit.training.environment import environment
 
 SIDE = 512
 FROM_SKIMAGE = ("astronaut", "camera", "cat", "coffee", "rocket")
@@ -83,7 +83,7 @@ def main() -> None:
             "empty_shard": empty_shards(work, arguments.empty_shards, arguments.weights),
             "driver": driver(work),
             "ray": version("ray"),
-            **environment(),
+            **describe_machine(),
         }
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
 

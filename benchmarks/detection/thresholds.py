@@ -41,7 +41,7 @@ from scenes import (
 from apvit.faces import mtcnn, yunet
 from apvit.faces.detection import DEFAULT_MIN_FACE, Detection, Detector, create_detector
 from apvit.faces.pictures import read_picture
-from apvit.training.environment import environment
+from apvit.machine import describe_machine
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.99)
 NEARLY_NONE = 0.05
@@ -116,7 +116,7 @@ def main() -> None:
         }
         print_table(name, result[name])
     result["mtcnn_variants"] = [compare(*variant, arguments.valid) for variant in VARIANTS]
-    result["environment"] = environment()
+    result["environment"] = describe_machine()
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
 
 

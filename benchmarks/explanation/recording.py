@@ -21,7 +21,7 @@ from apvit.data import Split, open_split
 from apvit.engines.torch_engine import TorchEngine
 from apvit.evaluation.intervals import draws, percentile_interval
 from apvit.evaluation.predictions import scored, weights_labels
-from apvit.training.environment import commit, environment
+from apvit.machine import commit, describe_machine
 from apvit.weights import find_weights
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ class Experiment:
 
     def write(self, name: str, results: dict[str, Any]) -> dict[str, Any]:
         """Write benchmarks/explanation/`name`.json and return what it holds."""
-        record = {**self.about, "environment": {**environment(), "threads": torch.get_num_threads()}, **results}
+        record = {**self.about, "environment": {**describe_machine(), "threads": torch.get_num_threads()}, **results}
         path = self.given.output / "benchmarks/explanation" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, json.dumps(record, indent=1, allow_nan=False) + "\n")

@@ -29,7 +29,7 @@ from pasting import UPRIGHT, draw_place, read_photographs
 from apvit.data import open_split
 from apvit.engines import create_engine
 from apvit.faces.alignment import align
-from apvit.training.environment import environment
+from apvit.machine import describe_machine
 from apvit.weights import find_weights
 
 EVERY = (64, 96, 128)  # px, side of the pasted crop: all faces
@@ -48,7 +48,7 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(given)
 
     cv2.setNumThreads(1)
-    engine = create_engine(arguments.weights, device="cpu")
+    engine = create_engine(arguments.weights, "torch", "cpu")
     template, size = engine.card.preprocessing.alignment, engine.card.preprocessing.size
     if template is None:
         sys.exit(f"{arguments.weights} name no alignment template, so faces in photographs cannot be recognised")
@@ -78,7 +78,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "seed": arguments.seed,
         "turned_up_to": UPRIGHT,
         "by_size": rows,
-        "environment": environment(),
+        "environment": describe_machine(),
     }
     replace_file(arguments.output, lambda path: path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n"))
     replace_file(arguments.output.with_suffix(".png"), lambda path: draw(result, path))

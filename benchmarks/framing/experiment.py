@@ -53,7 +53,7 @@ from apvit.expressions import LabelSpace, label_map
 from apvit.faces.alignment import AlignmentTemplate, align, resize_face
 from apvit.faces.detection import Detection, create_detector
 from apvit.faces.mtcnn import DEFAULT_MIN_SCORE
-from apvit.training.environment import environment
+from apvit.machine import describe_machine
 from apvit.weights import Card, find_weights
 
 TURNS = (0.0, 10.0, UPRIGHT, 30.0, TILTED)  # degrees
@@ -83,7 +83,7 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(given)
 
     cv2.setNumThreads(1)
-    engine = create_engine(arguments.weights, device="cpu")
+    engine = create_engine(arguments.weights, "torch", "cpu")
     card = engine.card
     template = card.preprocessing.alignment
     if template is None:
@@ -137,7 +137,7 @@ def main(given: Sequence[str] | None = None) -> None:
             {"turn": [low, high], **summarise(found, right, (turns > low) & (turns <= high))}
             for low, high in pairwise(TURNS)
         ],
-        "environment": environment(),
+        "environment": describe_machine(),
     }
     replace_file(arguments.output, lambda path: path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n"))
     replace_file(arguments.output.with_suffix(".png"), lambda path: draw(result, path))

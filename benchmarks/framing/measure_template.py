@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from apvit.faces.detection import create_detector
-from apvit.training.environment import environment
+from apvit.machine import describe_machine
 
 CROP, ENLARGED, BORDER = 48, 192, 48
 MIN_FACE = 80.0  # px in the enlarged picture; no training face is smaller than 20 of its 48 px
@@ -72,7 +72,7 @@ def main() -> None:
         "detector": {"name": "mtcnn", "min_face": MIN_FACE, "min_score": MIN_SCORE},
         "enlarged": ENLARGED,
         "border": BORDER,
-        "environment": environment(),
+        "environment": describe_machine(),
     }
     arguments.output.write_text(json.dumps(result, indent=2) + "\n")
     print(f"{len(points):,} of {faces:,} training faces found ({len(points) / faces:.1%})")

@@ -27,7 +27,7 @@ from apvit.data import ferplus
 from apvit.data.duplicates import BAND, BANDS, NEAR, Hashes, near_pairs, perceptual_hash
 from apvit.data.pictures import pixel_group, work_on_faces
 from apvit.data.sources import Source
-from apvit.training.environment import environment
+from apvit.machine import describe_machine
 
 Pixels = np.ndarray
 
@@ -100,7 +100,7 @@ def main() -> None:
             "others nearly equal to one": len(set(pairs[:, 1].tolist())),
         },
         "speed": speed(train_hashes),
-        "environment": environment(),
+        "environment": describe_machine(),
     }
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps({key: value for key, value in result.items() if key != "environment"}, indent=1))

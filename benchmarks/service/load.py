@@ -29,7 +29,7 @@ from typing import Any
 import aiohttp
 from PIL import Image
 
-from apvit.training.environment import environment
+from apvit.machine import describe_machine
 
 CLIENTS = 56
 """Requests at the same time while the capacity is measured: enough for full batches, fewer than may wait."""
@@ -77,7 +77,7 @@ def main() -> int:
         "memory_mb": memory_summary(memory),
     }
     result["claims"] = claims(result)
-    result |= environment()
+    result |= describe_machine()
     write(arguments.output, json.dumps(result, indent=1) + "\n")
     title = f"apvit serve at {arguments.factor:g} times its capacity"
     draw(arguments.output.with_suffix(".png"), title, outcomes, memory, seconds, capacity)

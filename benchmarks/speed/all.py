@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from apvit.engines.timing import core_count
+from apvit.machine import core_count
 
 HERE = Path(__file__).parent
 NAMES = ("engines", "pooling", "growth", "peers", "memory", "cold_start", "folder", "video", "int8")

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from apvit.engines.timing import Spread, describe_machine
+from apvit.engines.timing import Spread
+from apvit.machine import describe_machine
 
 HERE = Path(__file__).parent
 
@@ -26,15 +27,8 @@ def options(doc: str | None, name: str, seconds: float | None = None, meaning: s
 
 def machine() -> dict[str, Any]:
     """Date, command, commit, processor, cores, memory, load, threads and versions, as JSON values."""
-    from apvit.training.environment import environment
-
-    made, measured = environment(), describe_machine()
-    return {
-        **made,
-        **measured,
-        "packages": {**made["packages"], **measured["packages"]},
-        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
-    }
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {**describe_machine(), "memory_gib": round(memory / 2**30, 1)}
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:

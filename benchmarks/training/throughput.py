@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader
 
 from apvit.data.augmentation import Augmentation, augment
 from apvit.data.paper_augmentation import PaperAugmentation, augment_as_paper
+from apvit.machine import describe_machine
 from apvit.training import Recipe
 from apvit.training.batches import Batch, FaceBatches, Faces
-from apvit.training.environment import environment
 from apvit.training.module import ExpressionModule
 from apvit.training.processes import Processes
 from apvit.training.starting import new_model, normalised
@@ -69,7 +69,7 @@ def main() -> None:
         "data_path_48_grey_modern": measured(faces, modern),
         "data_path_112_colour_paper": measured(coloured, paper),
         "step_apvit_tiny": step_rate(faces, recipe, arguments.batches),
-        **environment(),
+        **describe_machine(),
     }
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
     for name, value in result.items():

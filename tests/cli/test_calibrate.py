@@ -55,7 +55,7 @@ def test_a_table_a_json_line_and_a_file(weights: Path, tmp_path: Path, capsys) -
     card = read_card(output)
     assert (record["weights"], record["data"], record["output"]) == (str(weights), str(data), str(output))
     assert (record["split"], record["protocol"], record["faces"]) == ("valid", "majority", 60)
-    assert card.metrics == ({k: v for k, v in record.items() if k not in ("weights", "data", "output")},)
+    assert card.metrics == ({k: v for k, v in record.items() if k not in ("weights", "data", "output", "with")},)
     assert card.temperature == record["calibration"]["temperature"] != 1
     for text in ("coverage", "ECE cross-fitted", f"{card.temperature:.4f}, before 1.0000", f"wrote {output}"):
         assert text in err

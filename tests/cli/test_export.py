@@ -63,6 +63,8 @@ def test_int8(data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureF
     card = OnnxEngine(out).card
     assert card.metrics[0]["faces"] == 16
     assert card.metrics[0]["engine"] == "onnx"
+    assert card.metrics[0]["runtime"]["precision"] == "int8"
+    assert OnnxEngine(out).runtime.precision == "int8"
     assert card.provenance["int8"]["engines"]["onnx"]["patches_kept"] == int8["engines"]["onnx"]["patches_kept"]
     assert "speed_here" not in json.dumps(card.provenance)
 

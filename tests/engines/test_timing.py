@@ -15,7 +15,6 @@ from apvit.engines.timing import (
     FEWEST_ROUNDS,
     GEMM_SIDE,
     Spread,
-    describe_machine,
     executed_macs,
     measure,
     open_contenders,
@@ -186,10 +185,3 @@ def test_exports_are_used_where_cached_and_else_made(
         open_contenders(cached, tmp_path, engines=["torch"])
     with pytest.raises(EngineError, match="was fixed when it was exported"):
         open_contenders(cached, tmp_path, keeps=[Keep(0.5)])
-
-
-def test_the_machine_as_json() -> None:
-    machine = describe_machine()
-    assert machine["cores"] >= 1
-    assert machine["packages"]["torch"]
-    assert json.loads(json.dumps(machine)) == machine

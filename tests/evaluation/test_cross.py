@@ -11,7 +11,8 @@ import pytest
 from apvit.engines import create_engine
 from apvit.evaluation.cross import cross_cell, cross_markdown, write_cross
 from apvit.evaluation.predictions import predict
-from apvit.evaluation.provenance import describe_data, describe_machine, describe_weights
+from apvit.evaluation.provenance import describe_data, describe_weights
+from apvit.machine import describe_machine
 
 SEVEN = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 
@@ -67,7 +68,7 @@ def test_report(eight, path: Path, make_split, tmp_path: Path) -> None:
     record = {
         "weights": ["w"], "data": list(splits), "cells": cells, "resamples": 100, "seed": 0,
         "with": {
-            "weights": [describe_weights(str(path), eight.card)],
+            "weights": [describe_weights(str(path), eight)],
             "data": [describe_data(name, split.metadata) for name, split in splits.items()],
             "machine": describe_machine(),
         },

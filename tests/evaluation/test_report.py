@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
-from apvit.data import SplitMetadata
+from apvit.data import Split, SplitMetadata
+from apvit.engines import create_engine
 from apvit.evaluation.examine import examine
 from apvit.evaluation.overlap import Neighbours
-from apvit.evaluation.provenance import cautions, describe_data, describe_machine, describe_weights, short_names
+from apvit.evaluation.provenance import cautions, describe_data, describe_weights
 from apvit.evaluation.report import faces_csv, markdown, write_report
 from apvit.expressions import get_label_space
-from apvit.weights import load_weights
+from apvit.machine import describe_machine
 
 FERPLUS = get_label_space("ferplus")
 LABELS = [0, 0, 0, 1, 1, 2, 3, 4, 0, 1] * 6
@@ -34,7 +36,7 @@ def predictions(make_predictions):
 
 @pytest.fixture
 def record(predictions, weights: Path) -> dict[str, Any]:
-    _, card = load_weights(weights)
+    engine = create_engine(weights, "torch", "cpu")
     metadata = SplitMetadata(
         "raf-db", "test", get_label_space("raf-db"), protocol="classes=7", inputs={"list.txt": "ab" * 32},
         counts={"left_out": 3}, leaks={"also_in_train": {"rows": 5, "labelled": 4}, "dropped": 0},
@@ -43,9 +45,9 @@ def record(predictions, weights: Path) -> dict[str, Any]:
     return {
         **examine(predictions, neighbours, resamples=100),
         "name": "random",
-        "cautions": cautions(card, metadata),
+        "cautions": cautions(engine.card, Split.from_rows([], metadata)),
         "with": {
-            "weights": describe_weights(str(weights), card),
+            "weights": describe_weights(str(weights), engine),
             "data": describe_data("prepared/raf", metadata),
             "machine": describe_machine(),
         },
@@ -85,6 +87,8 @@ def test_markdown_says_what_matters(record) -> None:
         "![Confusion matrix](confusion.png)",
         "Largest gap among groups of at least 30 faces: ",
         f"SHA-256 {record['with']['weights']['sha256']}",
+        f"run on torch {torch.__version__}, cpu, ",
+        "float32\n",
         f"made from `list.txt`, SHA-256 {'ab' * 32}",
     ):
         assert part in text, part
@@ -100,35 +104,3 @@ def test_a_misordered_space_is_said_at_the_top(make_predictions, record) -> None
     text = markdown({**record, **found})
     assert "> **Label order.** The labels look misordered: predicted sadness is labelled surprise" in text
     assert "Not looked for: there is no other prepared split" in text
-
-
-@pytest.mark.parametrize(
-    ("trained", "tested", "part"),
-    [
-        ({"dataset": "ferplus", "split": "train"}, ("ferplus", "train"), "trained on the train split of ferplus"),
-        ({"dataset": "ferplus", "split": "train+valid"}, ("ferplus", "valid"), "trained on the valid split"),
-        ({"dataset": "ferplus", "split": "train"}, ("ferplus", "valid"), "not test figures"),
-        ({"dataset": "ferplus", "split": "train"}, ("ferplus", "test"), None),
-        ({"dataset": "ferplus", "split": "train"}, ("raf-db", "train"), None),
-        ({}, ("ferplus", "test"), None),
-    ],
-)
-def test_cautions(weights_of, trained: dict, tested: tuple[str, str], part: str | None) -> None:
-    _, card = load_weights(weights_of("cautious", space="ferplus", provenance=trained))
-    notes = cautions(card, SplitMetadata(*tested, FERPLUS, alignment="ferplus-48-v1"))
-    assert len(notes) == (part is not None)
-    assert part is None or part in notes[0]
-
-
-@pytest.mark.parametrize(
-    ("refs", "names"),
-    [
-        (["apvit_tiny.ferplus"], ["apvit_tiny.ferplus"]),
-        (["runs/a/best.safetensors", "runs/b/best.safetensors", "apvit_tiny"], ["a/best", "b/best", "apvit_tiny"]),
-        (["best.safetensors", "a/best.safetensors"], ["best", "a/best"]),
-        (["prepared/raf/test.parquet", "prepared/sfew/test.parquet"], ["raf/test", "sfew/test"]),
-        (["hf://owner/repo", "hf://other/repo"], ["owner/repo", "other/repo"]),
-    ],
-)
-def test_short_names(refs: list[str], names: list[str]) -> None:
-    assert short_names(refs) == names

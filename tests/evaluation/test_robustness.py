@@ -11,9 +11,10 @@ from apvit.engines import Engine, create_engine
 from apvit.evaluation import EvaluationError
 from apvit.evaluation.corruptions import CORRUPTIONS, corrupt
 from apvit.evaluation.lists import read_list
-from apvit.evaluation.provenance import describe_data, describe_machine, describe_weights
+from apvit.evaluation.provenance import describe_data, describe_weights
 from apvit.evaluation.robustness import Bench, choose_corruptions, measure_curves, measure_lists
 from apvit.evaluation.robustness_report import write_robustness
+from apvit.machine import describe_machine
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def test_report(engines, split, occluded: Path, weights: Path, tmp_path: Path) -
         "skipped": {"mouth": "there is no template"},
         "lists": measure_lists(bench, [read_list(occluded)], resamples=100),
         "with": {
-            "weights": [describe_weights(str(weights), engine.card) for engine in engines.values()],
+            "weights": [describe_weights(str(weights), engine) for engine in engines.values()],
             "data": describe_data("somewhere", split.metadata),
             "machine": describe_machine(),
         },

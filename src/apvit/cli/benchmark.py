@@ -67,8 +67,9 @@ def benchmark(
     from rich.console import Console
 
     from apvit.engines import Keep
-    from apvit.engines.timing import describe_machine, measure, open_contenders
+    from apvit.engines.timing import measure, open_contenders
     from apvit.files import write_whole
+    from apvit.machine import describe_machine
 
     check_outputs({"--json": json_file})
     keeps = list(dict.fromkeys(map(Keep.parse, keep or [])))
@@ -88,7 +89,7 @@ def benchmark(
             )
         for name, reason in left_out.items():
             messages.print(f"left out: {name} ({reason})")
-        devices = [str(getattr(one.runs, "device", "cpu")) for one in contenders]
+        devices = [one.runs.runtime.device for one in contenders]
         on_cpu = all(where == "cpu" for where in devices)
         for size in dict.fromkeys(batch or (1, 8, 32)):
             with messages.status(f"batch {size}: {len(contenders)} take turns ..."):

@@ -41,12 +41,16 @@ def calibrate(
 
     from apvit.data import open_split
     from apvit.evaluation.calibrate import calibrate
-    from apvit.evaluation.provenance import cautions
-    from apvit.weights import read_card
+    from apvit.evaluation.markdown import runtime_words
+    from apvit.evaluation.provenance import cautions, describe_data
+    from apvit.files import sha256
+    from apvit.machine import describe_machine
+    from apvit.weights import find_weights, read_card
 
     check_outputs({"OUT": output})
     console = Console(stderr=True)
     card, faces = read_card(weights), open_split(data, split)
+    digest = sha256(find_weights(weights))  # before the output, which may have its name
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("calibrating", total=2 * int((faces.labels >= 0).sum()))  # before and after
         measured = calibrate(
@@ -59,10 +63,17 @@ def calibrate(
             progress=lambda n: progress.advance(task, n),
         )
     _show(console, measured, card.temperature)
-    for note in cautions(card, faces.metadata):
+    _line(console, f"measured with {runtime_words(measured['runtime'])}")
+    for note in cautions(card, faces):
         _line(console, f"note: {note}")
     _line(console, f"wrote {output}")
-    print(json.dumps({"weights": weights, "data": data, "output": str(output), **measured}))
+    described = {
+        "weights": {"weights": weights, "sha256": digest, "runtime": measured["runtime"]},
+        "data": describe_data(data, faces.metadata),
+        "machine": describe_machine(),
+    }
+    record = {"weights": weights, "data": data, "output": str(output), **measured, "with": described}
+    print(json.dumps(record))
 
 
 def _show(console: Console, measured: dict[str, Any], before: float) -> None:

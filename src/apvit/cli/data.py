@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -287,9 +286,10 @@ def _alignment(align: str | None, size: int | None, choose: Choose | None, worke
         return None
     from apvit.data import Alignment
     from apvit.data.aligning import load_template
+    from apvit.machine import core_count
 
     chosen = (choose or Choose.nearest_centre).value
-    return Alignment(load_template(align), size, chosen, workers or os.cpu_count() or 1)
+    return Alignment(load_template(align), size, chosen, workers or core_count())
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from apvit.machine import describe_machine, installed_version
+
 if TYPE_CHECKING:
     from apvit.engines.timing import Timing
 
@@ -71,8 +73,8 @@ def doctor(
     with messages.status("looking, and measuring ..." if seconds else "looking ..."):
         findings = list(examine(checks))
     if as_json:
-        found = [asdict(finding) for finding in findings]
-        print(json.dumps({"findings": found, "machine": _machine(), "timings": [asdict(one) for one in timings]}))
+        found, timed = ([asdict(one) for one in many] for many in (findings, timings))
+        print(json.dumps({"findings": found, "machine": describe_machine(), "timings": timed}))
     else:
         _show(findings)
     if any(finding.state == "broken" for finding in findings):
@@ -90,7 +92,7 @@ def examine(checks: dict[str, Check]) -> Iterator[Finding]:
 
 def check_machine() -> Iterator[Finding]:
     """Versions, processor, threads and load."""
-    machine = _machine()
+    machine = describe_machine()
     yield Finding("apvit", "ok", f"{machine['packages']['apvit']}, Python {machine['python']}, {machine['platform']}")
     sets = ", ".join(machine["instructions"]) or "instruction sets cannot be read"
     yield Finding("processor", "ok", f"{machine['processor']}, {machine['cores']} cores; {sets}")
@@ -130,14 +132,14 @@ def check_packages(requirements: Sequence[str]) -> Iterator[Finding]:
     there: list[str] = []
     wrong: list[Finding] = []
     for requirement in needed:
-        found = _installed(requirement.name)
+        found = installed_version(requirement.name)
         if found is not None:
             there.append(f"{requirement.name} {found}")
         wrong += _wrong(requirement, found)
     yield Finding("packages", "ok", ", ".join(there))
     yield from wrong
     for extra, wanted in extras.items():
-        versions = {requirement: _installed(requirement.name) for requirement in wanted}
+        versions = {requirement: installed_version(requirement.name) for requirement in wanted}
         missing = [requirement.name for requirement, found in versions.items() if found is None]
         if missing:
             text = f"without {', '.join(missing)}: pip install 'apvit[{extra}]' brings what is missing"
@@ -179,7 +181,7 @@ def _plain(requirement: Any) -> str:
 
 def check_gpu() -> Iterator[Finding]:
     """What torch sees."""
-    if _installed("torch") is None:
+    if installed_version("torch") is None:
         yield Finding("GPU", "note", "not looked for: that takes torch")
         return
     import torch
@@ -198,7 +200,7 @@ def check_weights() -> Iterator[Finding]:
         yield Finding("weights", "broken", "no weights are bundled: pip install --force-reinstall --no-deps apvit")
     for name in names:
         path = find_weights(name)
-        if _installed("torch") is None:
+        if installed_version("torch") is None:
             read_card(name)
         else:
             load_weights(name)
@@ -257,21 +259,6 @@ def busy(machine: dict[str, Any]) -> str:
     if load is None or load < cores / 2:
         return ""
     return f"busy: a load of {load:.1f} on {cores} cores during the last minute; a quiet machine is faster"
-
-
-def _machine() -> dict[str, Any]:
-    from apvit.engines.timing import describe_machine
-
-    return describe_machine()
-
-
-def _installed(distribution: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 def _reason(error: Exception) -> str:

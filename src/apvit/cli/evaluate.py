@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apvit.cli.options import FacesAtOnce, Resamples, Split, TorchDevice
+from apvit.cli.options import EvaluationEngine, FacesAtOnce, Resamples, Split, TorchDevice
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +41,7 @@ def evaluate(
     resamples: Resamples = 1000,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the bootstrap.")] = 0,
     batch_size: FacesAtOnce = 64,
+    engine: EvaluationEngine = "torch",
     device: TorchDevice = "auto",
 ) -> None:
     """Measure weights on a split: a table for people on stderr, one JSON line for programs on stdout."""
@@ -50,11 +51,11 @@ def evaluate(
     refs = weights or ["apvit_tiny"]
     options = {"resamples": resamples, "seed": seed, "batch_size": batch_size}
     if cross:
-        _cross(console, refs, data, split, report, device, options)
+        _cross(console, refs, data, split, report, engine, device, options)
         return
     if len(refs) > 1 or len(data) > 1:
         raise typer.BadParameter(f"{len(refs)} weights and {len(data)} data: add --cross to try each on each")
-    _single(console, refs[0], data[0], split, report, device, options)
+    _single(console, refs[0], data[0], split, report, engine, device, options)
 
 
 def _single(
@@ -63,9 +64,12 @@ def _single(
     data: str,
     split: str | None,
     report: Path | None,
+    engine: str,
     device: str,
     options: dict[str, int],
 ) -> None:
+    from dataclasses import asdict
+
     from rich.progress import Progress
 
     from apvit.data import open_split
@@ -73,29 +77,31 @@ def _single(
     from apvit.evaluation.examine import examine
     from apvit.evaluation.overlap import Neighbours
     from apvit.evaluation.predictions import predict
-    from apvit.evaluation.provenance import cautions, describe_data, describe_machine, describe_weights, short_names
+    from apvit.evaluation.provenance import cautions, describe_data, describe_weights, relate, short_names
     from apvit.evaluation.report import write_report
+    from apvit.machine import describe_machine
 
-    engine, faces = create_engine(weights, device=device), open_split(data, split)
+    opened, faces = create_engine(weights, engine, device), open_split(data, split)
     meta = faces.metadata
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("evaluating", total=int((faces.labels >= 0).sum()))
         predictions = predict(
-            engine, faces, batch_size=options["batch_size"], progress=lambda n: progress.advance(task, n)
+            opened, faces, batch_size=options["batch_size"], progress=lambda n: progress.advance(task, n)
         )
     figures = examine(
         predictions, Neighbours.of(data, meta.split), resamples=options["resamples"], seed=options["seed"]
     )
-    notes = cautions(engine.card, meta)
-    record = {"weights": weights, "data": data, "split": meta.split, "protocol": meta.protocol, **figures}
+    notes = cautions(opened.card, faces)
+    described = {
+        "weights": describe_weights(weights, opened),
+        "data": describe_data(data, meta),
+        "relation": asdict(relate(opened.card, faces)),
+        "machine": describe_machine(),
+    }
+    where = {"weights": weights, "data": data, "split": meta.split, "protocol": meta.protocol}
+    record = {**where, **figures, "with": described}
     if report is not None:
-        described = {
-            "weights": describe_weights(weights, engine.card),
-            "data": describe_data(data, meta),
-            "machine": describe_machine(),
-        }
-        extra = {"name": short_names([weights])[0], "cautions": notes, "with": described}
-        write_report(report, {**record, **extra}, predictions)
+        write_report(report, {**record, "name": short_names([weights])[0], "cautions": notes}, predictions)
     _show(console, record, notes, f"{weights} on {meta.dataset} {meta.split}, {meta.protocol or 'labels'}")
     print(json.dumps(record))
 
@@ -103,6 +109,7 @@ def _single(
 def _show(console: Console, record: dict[str, Any], notes: list[str], title: str) -> None:
     from rich.table import Table
 
+    from apvit.evaluation.markdown import runtime_words
     from apvit.evaluation.report import HEADLINES
 
     table = Table(title=f"{title}, {record['faces']:,} faces")
@@ -124,6 +131,7 @@ def _show(console: Console, record: dict[str, Any], notes: list[str], title: str
             low, high = gap["interval"]
             text = f"largest gap by {name}: {gap['higher']} over {gap['lower']} by {gap['difference']:.3f}"
             _line(console, f"{text} [{low:.3f}, {high:.3f}]")
+    _line(console, f"measured with {runtime_words(record['with']['weights']['runtime'])}")
     for note in notes:
         _line(console, f"note: {note}")
     if record["label_order"] is not None:
@@ -136,6 +144,7 @@ def _cross(
     data: list[str],
     split: str | None,
     report: Path | None,
+    engine: str,
     device: str,
     options: dict[str, int],
 ) -> None:
@@ -144,20 +153,23 @@ def _cross(
     from apvit.data import open_split
     from apvit.engines import create_engine
     from apvit.evaluation.cross import cross_cell, write_cross
-    from apvit.evaluation.provenance import describe_data, describe_machine, describe_weights, short_names
+    from apvit.evaluation.provenance import describe_data, describe_weights, short_names
+    from apvit.machine import describe_machine
 
     if len(set(weights)) < len(weights) or len(set(data)) < len(data):
         raise typer.BadParameter("the same --weights or --data stand twice")
-    engines = {name: create_engine(ref, device=device) for name, ref in zip(short_names(weights), weights, strict=True)}
+    engines = {
+        name: create_engine(ref, engine, device) for name, ref in zip(short_names(weights), weights, strict=True)
+    }
     cells: dict[tuple[str, str], dict[str, Any]] = {}
     names, described = short_names(data), []
     # Data outside: a split may be large, and only one is held at a time.
     for name, ref in zip(names, data, strict=True):
         faces = open_split(ref, split)
         described.append(describe_data(ref, faces.metadata))
-        for own, engine in engines.items():
+        for own, opened in engines.items():
             with console.status(f"{own} on {name}"):
-                cells[own, name] = {"weights": own, "data": name, **cross_cell(engine, faces, **options)}
+                cells[own, name] = {"weights": own, "data": name, **cross_cell(opened, faces, **options)}
     record: dict[str, Any] = {
         "cross": True,
         "weights": list(engines),
@@ -167,16 +179,15 @@ def _cross(
         "resamples": options["resamples"],
         "seed": options["seed"],
         "cells": [cells[own, name] for own in engines for name in names],
-    }
-    if report is not None:
-        pairs = zip(weights, engines.values(), strict=True)
-        measured = {
-            "weights": [describe_weights(ref, engine.card) for ref, engine in pairs],
+        "with": {
+            "weights": [describe_weights(ref, opened) for ref, opened in zip(weights, engines.values(), strict=True)],
             "data": described,
             "machine": describe_machine(),
-        }
-        write_cross(report, {**record, "with": measured})
-    table = Table(title="accuracy; * tested on the dataset it was trained on")
+        },
+    }
+    if report is not None:
+        write_cross(report, record)
+    table = Table(title="accuracy; * tested on the dataset it was trained on, ? this cannot be known")
     for column in ("weights", *names):
         table.add_column(column)
     for own in engines:
@@ -196,8 +207,10 @@ def _cross(
 def _cell(cell: dict[str, Any]) -> str:
     if cell["error"] is not None:
         return "does not fit"
-    star = "*" if cell["trained_on"] == cell["dataset"] else ""
-    return "{:.4f}{} \\[{:.4f}, {:.4f}]".format(cell["accuracy"], star, *cell["interval"])
+    from apvit.evaluation.cross import MARKS
+
+    mark = MARKS[cell["same_dataset"]]
+    return "{:.4f}{} \\[{:.4f}, {:.4f}]".format(cell["accuracy"], mark, *cell["interval"])
 
 
 def _line(console: Console, text: str) -> None:

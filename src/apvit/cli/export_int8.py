@@ -22,7 +22,10 @@ SECONDS = 1.0
 
 def calibration_and_measure(calibrate: str, data: str | None) -> tuple[Split, Split]:
     """The split to calibrate on, and the one to measure accuracy on: never the same."""
+    from dataclasses import asdict
+
     from apvit.data import open_split
+    from apvit.evaluation.provenance import same_dataset
 
     path = Path(calibrate)
     if path.suffix == ".parquet":
@@ -36,7 +39,7 @@ def calibration_and_measure(calibrate: str, data: str | None) -> tuple[Split, Sp
         calibration = open_split(calibrate, "train")
     measured = open_split(calibrate if data is None else data)
     a, b = calibration.metadata, measured.metadata
-    if (a.dataset, a.split) == (b.dataset, b.split):
+    if a.split == b.split and same_dataset(asdict(a), asdict(b))[0]:
         raise typer.BadParameter(
             f"accuracy must be measured on other faces than those calibrated on, and both are the {a.split} split of "
             f"{a.dataset}",
@@ -52,17 +55,20 @@ def write_int8(
 
     Prints what it costs and gains on every engine that is installed.
     """
+    from dataclasses import asdict, replace
     from functools import partial
 
     import numpy as np
     from rich.progress import Progress
 
+    from apvit.engines import Runtime
     from apvit.engines.export import batches, installed_engines
     from apvit.engines.exported import open_exported
     from apvit.engines.quantise import quantise_onnx, write_card
     from apvit.engines.timing import random_faces, summarise, take_turns
     from apvit.evaluation.engine_accuracy import compare_engines
     from apvit.evaluation.predictions import check_framing, decode
+    from apvit.evaluation.provenance import measured_on
 
     check_framing(card, calibration)
     chosen = np.linspace(0, len(calibration) - 1, min(CALIBRATION, len(calibration))).astype(int)
@@ -82,7 +88,8 @@ def write_int8(
             )
             turns = {"float32": partial(one.run, x), "int8": partial(other.run, x)}
             timings = summarise(take_turns(turns, SECONDS), TIMED_BATCH, dict.fromkeys(turns))
-            engines[name]["speed_here"] = timings[1].ratio.median
+            runtime = replace(other.runtime, precision="int8")  # which the card of this file does not say yet
+            engines[name] |= {"runtime": asdict(runtime), "speed_here": timings[1].ratio.median}
     meta, origin = measured.metadata, calibration.metadata
     made = {
         **layers.to_dict(),
@@ -91,7 +98,8 @@ def write_int8(
         "engines": {name: {k: v for k, v in row.items() if k != "speed_here"} for name, row in engines.items()},
     }
     first = names[0]
-    own = {"dataset": meta.dataset, "split": meta.split, "protocol": meta.protocol, **figures[first], "engine": first}
+    runtime = Runtime(**engines[first]["runtime"])
+    own = {**measured_on(meta, runtime), **figures[first], "engine": first}
     write_card(target, card, provenance=made, metrics=own)
     _show(console, made, engines, exported.stat().st_size, target.stat().st_size)
     return {**made, "engines": engines}

@@ -64,6 +64,10 @@ Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda
 Split = Annotated[str | None, typer.Option(metavar="NAME", help="Split to read; default: the file's own, else valid.")]
 Resamples = Annotated[int, typer.Option(metavar="N", min=100, help="Bootstrap resamples of the 95 % intervals.")]
 FacesAtOnce = Annotated[int, typer.Option(metavar="N", min=1, help="Faces in a batch.")]
+EvaluationEngine = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="What runs the network: torch, or onnx, openvino or auto for exported files."),
+]
 TorchDevice = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 ...")]
 
 

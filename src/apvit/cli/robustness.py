@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apvit.cli.options import FacesAtOnce, Resamples, Split, TorchDevice
+from apvit.cli.options import EvaluationEngine, FacesAtOnce, Resamples, Split, TorchDevice
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,6 +55,7 @@ def robustness(
     ] = 0,
     resamples: Resamples = 1000,
     batch_size: FacesAtOnce = 64,
+    engine: EvaluationEngine = "torch",
     device: TorchDevice = "auto",
 ) -> None:
     """Measure what damage costs: curves over severity, hard faces, several weights side by side.
@@ -62,6 +63,7 @@ def robustness(
     A table for people on stderr, one JSON line for programs on stdout.
     """
     import json
+    from dataclasses import asdict
 
     from rich.console import Console
     from rich.progress import Progress
@@ -69,9 +71,11 @@ def robustness(
     from apvit.data import open_split
     from apvit.engines import create_engine
     from apvit.evaluation.lists import read_list
-    from apvit.evaluation.provenance import describe_data, describe_machine, describe_weights, short_names
+    from apvit.evaluation.markdown import runtime_words
+    from apvit.evaluation.provenance import describe_data, describe_weights, short_names
     from apvit.evaluation.robustness import Bench, choose_corruptions, measure_curves, measure_lists
     from apvit.evaluation.robustness_report import write_robustness
+    from apvit.machine import describe_machine
 
     console = Console(stderr=True)
     refs = weights or ["apvit_tiny"]
@@ -83,7 +87,7 @@ def robustness(
         raise typer.BadParameter("the same --weights stand twice")
     wanted = [read_list(path) for path in lists or []]
     opened = open_split(data, split)
-    engines = {name: create_engine(ref, device=device) for name, ref in zip(short_names(refs), refs, strict=True)}
+    engines = {name: create_engine(ref, engine, device) for name, ref in zip(short_names(refs), refs, strict=True)}
     chosen, skipped = choose_corruptions(corruption or [], engines)
     bench = Bench.of(engines, opened, batch_size=batch_size)
     most = len(bench.faces) if faces is None else min(faces, len(bench.faces))
@@ -101,7 +105,7 @@ def robustness(
         found = measure_lists(bench, wanted, **options) if wanted else []
         curves = None if lists_only else measure_curves(bench, chosen, faces=damaged, **options)
 
-    record = {
+    record: dict[str, Any] = {
         "weights": [{"name": name, "weights": ref} for name, ref in zip(engines, refs, strict=True)],
         "data": data,
         "split": opened.metadata.split,
@@ -112,14 +116,14 @@ def robustness(
         "curves": curves,
         "skipped": {} if lists_only else skipped,
         "lists": found,
-    }
-    if report is not None:
-        described = {
-            "weights": [describe_weights(ref, engine.card) for ref, engine in zip(refs, engines.values(), strict=True)],
+        "with": {
+            "weights": [describe_weights(ref, used) for ref, used in zip(refs, engines.values(), strict=True)],
             "data": describe_data(data, opened.metadata),
             "machine": describe_machine(),
-        }
-        write_robustness(report, {**record, "with": described})
+        },
+    }
+    if report is not None:
+        write_robustness(report, record)
 
     if curves is not None:
         console.print(_table(curves, len(engines) > 1))
@@ -135,6 +139,9 @@ def robustness(
             low, high = row["interval"]
             text = f"  {row['name']}: accuracy {row['accuracy']:.4f} [{low:.4f}, {high:.4f}]"
             console.print(text, highlight=False, markup=False)
+    for entry, used in zip(record["weights"], engines.values(), strict=True):
+        text = f"{entry['name']} measured with {runtime_words(asdict(used.runtime))}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     print(json.dumps(record))
 
 

@@ -68,10 +68,12 @@ def tune(
     from rich.progress import Progress
 
     from apvit.data import open_split
-    from apvit.evaluation.provenance import describe_data, describe_machine, describe_weights
+    from apvit.evaluation.markdown import runtime_words
+    from apvit.evaluation.provenance import describe_data, describe_weights
     from apvit.evaluation.tuning import Goal, candidate_settings, draw_faces, open_settings, write_tuned
     from apvit.evaluation.tuning import tune as search
     from apvit.evaluation.tuning_picture import write_tuning
+    from apvit.machine import describe_machine
     from apvit.weights import read_card
 
     if (budget is None) == (accuracy_loss is None):
@@ -101,13 +103,13 @@ def tune(
                 batch_size=batch_size,
                 progress=lambda n: progress.advance(task, n),
             )
-    meta = opened.metadata
-    record = {"weights": weights, "data": data, "split": meta.split, "engine": engine, **found}
-    record["machine"] = describe_machine()
+        used = describe_weights(weights, engines[0])
+    meta, machine = opened.metadata, describe_machine()
+    record = {"weights": weights, "data": data, "split": meta.split, "engine": engine, **found, "machine": machine}
+    record["with"] = {"weights": used, "data": describe_data(data, meta), "machine": machine}
     title = f"{Path(weights).stem if '/' in weights else weights} on {meta.dataset} {meta.split}, {engine}"
     if report is not None:
-        described = {"weights": describe_weights(weights, card), "data": describe_data(data, meta)}
-        write_tuning(report, {**record, "with": described}, title)
+        write_tuning(report, record, title)
     if output is not None:
         write_tuned(weights, output, chosen, record, meta)
         record["output"] = str(output)
@@ -120,6 +122,7 @@ def tune(
         markup=False,
         soft_wrap=True,
     )
+    console.print(f"measured with {runtime_words(used['runtime'])}", markup=False, soft_wrap=True)
     for note in record["notes"]:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     print(json.dumps(record))

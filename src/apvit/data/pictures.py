@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from PIL import Image
 from apvit.data.errors import DataError
 from apvit.data.listing import Listed, Listing
 from apvit.data.sources import Source
+from apvit.machine import core_count
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -29,7 +29,7 @@ AS_SHIPPED = "as shipped"
 CROPPED = "cropped to the given box"
 """Values of the column `framing`."""
 
-_THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, core_count())
 _RUN = 8
 """Faces that a thread works on at a time: handing over each tiny one would cost more than reading it."""
 _T = TypeVar("_T")

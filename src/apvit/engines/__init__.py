@@ -8,12 +8,12 @@ from pathlib import Path
 from apvit.weights import find_weights
 
 from .dial import Keep
-from .engine import PRECISIONS, Engine, EngineError, Output
+from .engine import PRECISIONS, Engine, EngineError, Output, Runtime
 from .exported import EXPORTED_ENGINES, SUFFIX, check_installed, is_installed, open_exported
 
 ENGINES = ("torch", *EXPORTED_ENGINES)
 
-__all__ = ["ENGINES", "PRECISIONS", "Engine", "EngineError", "Keep", "Output", "create_engine"]
+__all__ = ["ENGINES", "PRECISIONS", "Engine", "EngineError", "Keep", "Output", "Runtime", "create_engine"]
 
 
 def create_engine(

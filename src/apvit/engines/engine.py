@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -28,12 +28,32 @@ class Output(NamedTuple):
     embedding: NDArray[np.float32]  # [B, D] class token after the final norm
 
 
+@dataclass(frozen=True)
+class Runtime:
+    """What computes a figure: two engines, two precisions and two versions give different last digits."""
+
+    engine: str
+    """In `ENGINES`."""
+    version: str
+    """Of the package that runs the network."""
+    device: str
+    """"cpu", or a GPU with its name."""
+    threads: int | None
+    """Of the CPU; None where the engine chooses and does not tell."""
+    precision: str
+    """In PRECISIONS, or "int8"; with what else changes the arithmetic, such as "float32, compiled"."""
+
+
 class Engine(Protocol):
     """Runs one weight file."""
 
     @property
     def card(self) -> Card:
         """The card of the weights."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs them here."""
 
     def run(self, x: NDArray[np.float32]) -> Output:
         """x [B, C, H, W] float32, normalised as the card says (`card.preprocessing.normalise`); B may be 0.
@@ -52,12 +72,3 @@ def check_input(x: NDArray[Any], card: Card) -> None:
     bad = np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))
     if len(bad):
         raise EngineError(f"{len(bad)} of {len(x)} faces hold NaN or infinity, the first is number {bad[0]}")
-
-
-def thread_count() -> int:
-    """Threads that OMP_NUM_THREADS allows, 0 where it says nothing: engines that know no OpenMP obey it too.
-
-    Several processes with all cores' threads each are many times slower than one.
-    """
-    value = os.environ.get("OMP_NUM_THREADS", "")
-    return int(value) if value.isdecimal() else 0

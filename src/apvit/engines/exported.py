@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from apvit.machine import thread_count
 from apvit.weights import Card
 
-from .engine import EngineError, Output, check_input, thread_count
+from .engine import EngineError, Output, Runtime, check_input
 
 CARD_KEY = "apvit"
 INPUT = "faces"
@@ -43,11 +44,19 @@ class OnnxEngine:
             raise EngineError(f"{path} cannot be opened as an ONNX file ({_first_line(error)})") from None
         self._card = _card(path, self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY))
         _check_names(path, [node.name for node in self._session.get_inputs()])
+        # 0 leaves the number to ONNX Runtime, which does not tell it.
+        threads = options.intra_op_num_threads or None
+        self._runtime = Runtime("onnx", onnxruntime.__version__, "cpu", threads, _precision(self._card))
 
     @property
     def card(self) -> Card:
         """The card of the weights."""
         return self._card
+
+    @property
+    def runtime(self) -> Runtime:
+        """See `Engine.runtime`."""
+        return self._runtime
 
     def run(self, x: NDArray[np.float32]) -> Output:
         """See `Engine.run`."""
@@ -73,12 +82,20 @@ class OpenVinoEngine:
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads := thread_count():
             config["INFERENCE_NUM_THREADS"] = threads
-        self._request = core.compile_model(graph, "CPU", config).create_infer_request()
+        compiled = core.compile_model(graph, "CPU", config)
+        self._request = compiled.create_infer_request()
+        threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        self._runtime = Runtime("openvino", openvino.__version__, "cpu", threads, _precision(self._card))
 
     @property
     def card(self) -> Card:
         """The card of the weights."""
         return self._card
+
+    @property
+    def runtime(self) -> Runtime:
+        """See `Engine.runtime`."""
+        return self._runtime
 
     def run(self, x: NDArray[np.float32]) -> Output:
         """See `Engine.run`."""
@@ -134,6 +151,10 @@ def _card(path: str | Path, text: str | None) -> Card:
     if text is None:
         raise EngineError(f"{path} is an ONNX file without an apvit card; `apvit export` makes one with it")
     return Card.from_json(text)
+
+
+def _precision(card: Card) -> str:
+    return "int8" if "int8" in card.provenance else "float32"
 
 
 def _check_names(path: str | Path, inputs: Sequence[str]) -> None:

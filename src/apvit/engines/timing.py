@@ -6,16 +6,11 @@ Needs no torch unless an engine does.
 from __future__ import annotations
 
 import math
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +29,6 @@ FEWEST_ROUNDS = 5
 GEMM_SIDE = 1536
 """The matrices [N, N] of the multiplication that stands for the processor's peak: large enough for it, small enough
 for many rounds."""
-INSTRUCTIONS = (
-    *("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8"),
-    *("asimd", "asimddp", "bf16", "i8mm", "sve", "sve2"),
-)
-"""The instruction sets that decide the speed of a network, by the names Linux gives them (x86, then Arm)."""
-PACKAGES = ("apvit", "torch", "onnxruntime", "openvino", "numpy")
 
 
 @dataclass(frozen=True)
@@ -268,33 +257,6 @@ def executed_macs(card: Card) -> int:
     return count_macs(config, executed=True).total - saved
 
 
-def describe_machine() -> dict[str, Any]:
-    """Date, processor, cores this process may use, instruction sets, load, threads and versions, as JSON values."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    processor, flags = _processor()
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": processor,
-        "cores": core_count(),
-        "instructions": [name for name in INSTRUCTIONS if name in flags],
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": versions,
-    }
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _obstacle(engine: str, path: Path, settings: Sequence[Keep | None]) -> str | None:
     """Why `engine` cannot run the weights at `path` with these keeps on this machine, or None where it can."""
     if engine == "torch":
@@ -335,14 +297,3 @@ def _gemm() -> Callable[[], object]:
     a, b = torch.from_numpy(left), torch.from_numpy(right)
     out = torch.empty_like(a)
     return lambda: torch.mm(a, b, out=out)
-
-
-def _processor() -> tuple[str, frozenset[str]]:
-    """The processor's name, and the flags that Linux gives it (none elsewhere)."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    name = facts.get("model name") or platform.processor() or platform.machine()
-    return name, frozenset(facts.get("flags", facts.get("Features", "")).split())

@@ -16,7 +16,7 @@ from apvit.nn import HybridModel, Trace, build_model
 from apvit.weights import Card, load_weights
 
 from .dial import Keep
-from .engine import PRECISIONS, EngineError, Output, check_input
+from .engine import PRECISIONS, EngineError, Output, Runtime, check_input
 from .folding import fold, fold_blocks
 
 
@@ -58,6 +58,15 @@ class TorchEngine:
     def card(self) -> Card:
         """The card of the weights."""
         return self._card
+
+    @property
+    def runtime(self) -> Runtime:
+        """See `Engine.runtime`."""
+        name = str(self.device)
+        if self.device.type == "cuda":
+            name += f" ({torch.cuda.get_device_name(self.device)})"
+        precision = f"{self.precision}, compiled" if self.compiled else self.precision
+        return Runtime("torch", torch.__version__, name, torch.get_num_threads(), precision)
 
     def with_keep(self, keep: Keep) -> TorchEngine:
         """The same weights at another setting of the dial, sharing this engine's tensors.

@@ -20,6 +20,7 @@ from .errors import EvaluationError
 from .evaluate import figures_of
 from .intervals import metric_intervals
 from .predictions import predict
+from .provenance import measured_on, same_dataset
 from .temperature import calibration_figures
 
 AT_A_TEMPERATURE = ("ece", "aurc", "calibration", "coverage")
@@ -60,13 +61,12 @@ def calibrate(
     with TemporaryDirectory() as folder:
         trial = Path(folder) / output.name
         replace_card(path, card, trial)
-        after = predict(create_engine(trial, "torch", device), split, batch_size=batch_size, progress=progress)
+        engine = create_engine(trial, "torch", device)
+        after = predict(engine, split, batch_size=batch_size, progress=progress)
     confidence, agreement = after.probabilities.max(1), label_agreement(split)
     intervals = metric_intervals(after, seed=seed)
-    measured = {
-        "dataset": meta.dataset,
-        "split": meta.split,
-        "protocol": meta.protocol,
+    figures = {
+        **measured_on(meta, engine.runtime),
         **figures_of(after),
         "intervals": {name: value for name, value in intervals.items() if name != "ece"},
         **({} if agreement is None else {"agreement": agreement}),
@@ -74,11 +74,10 @@ def calibrate(
         "coverage": coverage_curve(confidence, after.correct),
         "calibration": calibration,
     }
-    where = ("dataset", "split", "protocol")
     others = [
         {name: value for name, value in old.items() if name not in AT_A_TEMPERATURE}
         for old in card.metrics
-        if any(old.get(name) != measured[name] for name in where)
+        if any(old.get(name) != figures[name] for name in ("split", "protocol")) or not same_dataset(old, figures)[0]
     ]
-    replace_card(path, replace(card, metrics=(measured, *others)), output)
-    return measured
+    replace_card(path, replace(card, metrics=(figures, *others)), output)
+    return figures

@@ -19,22 +19,34 @@ from .examine import predicted_outside
 from .intervals import RESAMPLES, metric_intervals
 from .markdown import PASS, bootstrap, data_line, machine_line, spread, table, weights_line
 from .predictions import predict
+from .provenance import relate
 
+MARKS = {True: "*", None: "?", False: ""}
+"""What stands behind a figure by `same_dataset`."""
 FIGURES = ("faces", "accuracy", "mean_class_accuracy", "macro_f1", "ece")
 
 
 def cross_cell(
     engine: Engine, split: Split, *, batch_size: int = 64, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
-    """One cell: the figures with the interval of accuracy, and
+    """One cell: the figures with the interval of accuracy, what `relate` says of weights and data, and
 
     label_map {expression of the data: that of the weights, or None where its faces are left out}; dropped
     {expression: faces left out}; predicted_outside_labels and accuracy_within_labels (accuracy where the weights may
     only choose among the expressions that the data label); label_order. Or, where weights and data do not fit each
     other, `error` with the reason and no figures.
     """
-    trained, tested = engine.card.provenance.get("dataset"), split.metadata
-    cell: dict[str, Any] = {"trained_on": trained, "dataset": tested.dataset, "split": tested.split, "error": None}
+    tested, relation = split.metadata, relate(engine.card, split)
+    cell: dict[str, Any] = {
+        "trained_on": engine.card.provenance.get("dataset"),
+        "dataset": tested.dataset,
+        "split": tested.split,
+        "same_dataset": relation.same_dataset,
+        "same_dataset_because": relation.because,
+        "faces_looked_up": relation.looked_up,
+        "faces_trained_on": relation.trained_on,
+        "error": None,
+    }
     try:
         mapped = label_map(tested.labels, engine.card.labels)
         predictions = predict(engine, split, batch_size=batch_size)
@@ -84,8 +96,9 @@ def cross_markdown(record: dict[str, Any]) -> str:
         ]
         text += f"\n## {title}\n\n{table(('weights (trained on)', *record['data']), rows)}"
     text += (
-        "\n\\* tested on the dataset that the weights were trained on. Each matrix's columns are different faces, and "
-        "where weights know fewer expressions than others, so are its rows: the numbers of faces stand below.\n\n"
+        "\n\\* tested on the dataset that the weights were trained on; ? this cannot be known. Each matrix's columns "
+        "are different faces, and where weights know fewer expressions than others, so are its rows: the numbers of "
+        "faces stand below.\n\n"
         "## Cells\n\n"
     )
     heads = ("weights", "data", "faces", "left out", "predicted outside the labels", "accuracy within the labels")
@@ -98,6 +111,10 @@ def cross_markdown(record: dict[str, Any]) -> str:
         outside, within = cell["predicted_outside_labels"], cell["accuracy_within_labels"]
         rows.append((w, d, f"{cell['faces']:,}", left_out, f"{outside:,}", f"{within:.4f}"))
     text += table(heads, rows, left=2)
+    text += "\n## Trained on the same dataset?\n\n"
+    words = {True: "yes", None: "not known", False: "no"}
+    for (w, d), cell in cells.items():
+        text += f"- {w} on {d}: {words[cell['same_dataset']]}, {cell['same_dataset_because']}\n"
     text += "\n## Label maps\n\nExpression of the data -> expression of the weights, by name.\n\n"
     for (w, d), cell in cells.items():
         if cell["error"] is None:
@@ -117,6 +134,5 @@ def cross_markdown(record: dict[str, Any]) -> str:
 def _figure(cell: dict[str, Any], key: str) -> str:
     if cell["error"] is not None:
         return "does not fit"
-    star = "*" if cell["trained_on"] == cell["dataset"] else ""
     interval = f" {spread(cell['interval'])}" if key == "accuracy" else ""
-    return f"{cell[key]:.4f}{star}{interval}"
+    return f"{cell[key]:.4f}{MARKS[cell['same_dataset']]}{interval}"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apvit.data import Split
-from apvit.engines import Engine, Output
+from apvit.engines import Engine, Output, Runtime
 from apvit.weights import Card
 
 from .evaluate import figures_of
@@ -28,6 +28,10 @@ class _Recorder:
     @property
     def card(self) -> Card:
         return self.engine.card
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.engine.runtime
 
     def run(self, x: npt.NDArray[np.float32]) -> Output:
         self.outputs.append(self.engine.run(x))

@@ -44,8 +44,15 @@ def weights_line(name: str, described: dict[str, Any]) -> str:
         f"- weights {name}: `{described['weights']}`, SHA-256 {described['sha256']}, {described['architecture']}, "
         f"{described['size']} px {described['colour']}, alignment {described['alignment']}, labels "
         f"{described['labels']}, temperature {described['temperature']:.4g}, trained on: "
-        f"{trained or 'the card does not say'}\n"
+        f"{trained or 'the card does not say'}; run on {runtime_words(described['runtime'])}\n"
     )
+
+
+def runtime_words(runtime: dict[str, Any]) -> str:
+    """What ran the network, of `Runtime`: "torch 2.13.0, cpu, 2 threads, float32"."""
+    threads = runtime["threads"]
+    count = "threads as it chooses" if threads is None else f"{threads} thread{'' if threads == 1 else 's'}"
+    return f"{runtime['engine']} {runtime['version']}, {runtime['device']}, {count}, {runtime['precision']}"
 
 
 def data_line(name: str, described: dict[str, Any]) -> str:
@@ -57,9 +64,10 @@ def data_line(name: str, described: dict[str, Any]) -> str:
     )
 
 
-def machine_line(described: dict[str, str]) -> str:
+def machine_line(described: dict[str, Any]) -> str:
     """A list item with what `describe_machine` says."""
+    packages = ", ".join(f"{name} {version}" for name, version in described["packages"].items() if version)
     return (
-        f"- {described['date']}, apvit {described['apvit']}, torch {described['torch']}, Python "
-        f"{described['python']}, {described['platform']}\n"
+        f"- {described['date']}, {described['processor']}, {described['cores']} cores, {described['platform']}; "
+        f"Python {described['python']}, {packages}; commit {described['commit'] or 'not known'}\n"
     )

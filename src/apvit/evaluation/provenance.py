@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import datetime
-import platform
-from importlib.metadata import version
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from heapq import nsmallest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from apvit.data import SplitMetadata
+from apvit.data import Split, SplitMetadata
+from apvit.data.folder import NAME as FOLDER
+from apvit.engines import Engine, Runtime
 from apvit.files import sha256
 from apvit.weights import Card
 from apvit.weights.sources import find_weights
 
+SAMPLE = 256
+"""Hashes in a sample of training faces: 5 kB of a card, and of a set of 3,000 faces about 30 can be looked up in the
+sample of 25,000."""
 
-def describe_weights(ref: str, card: Card) -> dict[str, Any]:
-    """The file's SHA-256, what its card says about input and calibration, and what it was trained on."""
-    made = card.provenance
+
+def describe_weights(ref: str, engine: Engine) -> dict[str, Any]:
+    """The file's SHA-256, what its card says about input, calibration and training data, and what runs it here."""
+    card, made = engine.card, engine.card.provenance
     alignment = card.preprocessing.alignment
     return {
         "weights": ref,
@@ -30,6 +35,7 @@ def describe_weights(ref: str, card: Card) -> dict[str, Any]:
         "colour": card.preprocessing.colour,
         "temperature": card.temperature,
         "trained_on": {name: made.get(name) for name in ("dataset", "protocol", "split", "seed", "commit")},
+        "runtime": asdict(engine.runtime),
     }
 
 
@@ -48,30 +54,103 @@ def describe_data(data: str, metadata: SplitMetadata) -> dict[str, Any]:
     }
 
 
-def describe_machine() -> dict[str, str]:
-    """Date and versions."""
-    import torch
-
+def measured_on(metadata: SplitMetadata, runtime: Runtime) -> dict[str, Any]:
+    """How the figures in a card begin: on what they were measured, and what ran the network."""
     return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "apvit": version("apvit"),
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
+        "dataset": metadata.dataset,
+        "split": metadata.split,
+        "protocol": metadata.protocol,
+        "inputs": metadata.inputs,
+        "runtime": asdict(runtime),
     }
 
 
-def cautions(card: Card, metadata: SplitMetadata) -> list[str]:
+def training_data(splits: Sequence[Split]) -> dict[str, Any]:
+    """What a card says about the faces that its weights were trained on, so that `relate` knows them again."""
+    first = splits[0].metadata
+    return {
+        "dataset": first.dataset,
+        "split": "+".join(split.metadata.split for split in splits),
+        "inputs": {name: digest for split in splits for name, digest in split.metadata.inputs.items()},
+        "face_sample": nsmallest(SAMPLE, {_hash(image) for split in splits for image in split.images}),
+    }
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Whether the data are those that weights were trained on."""
+
+    same_dataset: bool | None
+    """None where it cannot be known."""
+    because: str
+    """The reason, for people."""
+    looked_up: int = 0
+    """Faces that would stand in the card's sample of training faces if they had been trained on."""
+    trained_on: int = 0
+    """Those of them that do stand there."""
+    split: str | None = None
+    """Split or splits of that dataset that the weights were trained on, such as "train+valid"."""
+
+
+def relate(card: Card, split: Split) -> Relation:
+    """Compare `split` with what the weights were trained on, and with what the weights they started from were.
+
+    A dataset is known by the SHA-256 of its inputs and by its faces: pictures that are divided anew, or a part of them,
+    are found by the hashes of faces. A name tells published datasets apart, but `folder` is anybody's data.
+    """
+    found = [_relate(made, split) for made in (card.provenance, *card.provenance.get("started_from", []))]
+    order = (True, None, False)
+    return min(found, key=lambda relation: (-relation.trained_on, order.index(relation.same_dataset)))
+
+
+def _relate(made: Mapping[str, Any], split: Split) -> Relation:
+    if made.get("dataset") is None:
+        return Relation(None, "the card does not say what the weights were trained on")
+    sample = made.get("face_sample", [])
+    hashes = {_hash(image) for image in split.images} if sample else set()
+    if len(sample) == SAMPLE:  # of more faces: what lies above the largest hash is not in it
+        hashes = {hash for hash in hashes if hash <= sample[-1]}
+    looked_up, known = len(hashes), len(hashes.intersection(sample))
+    same, because = same_dataset(made, describe_data("", split.metadata))
+    if known:
+        same, because = True, f"{known:,} of {looked_up:,} faces looked up were trained on"
+    elif same is None and looked_up:
+        same, because = False, f"{because}, and none of {looked_up:,} faces looked up was trained on"
+    elif same is None:
+        reason = "these are too few for the card's sample" if sample else "the card has no sample of the training faces"
+        because = f"{because}, and whether they share faces is not known: {reason}"
+    return Relation(same, because, looked_up, known, made.get("split"))
+
+
+def same_dataset(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[bool | None, str]:
+    """Whether two records with `dataset` and `inputs` (of `SplitMetadata`) are of one dataset, and the reason.
+
+    None where only faces could tell: `folder` is anybody's pictures, and others have other inputs once one is added.
+    """
+    name, other = first.get("dataset"), second.get("dataset")
+    digests = first.get("inputs", {}).values()
+    if shared := [file for file, digest in second.get("inputs", {}).items() if digest in digests]:
+        return True, f"both were made from {shared[0]}"
+    if FOLDER in (name, other):
+        return None, "they share no input"
+    return name == other, f"both are {name}" if name == other else f"{name} and {other} are different datasets"
+
+
+def _hash(image: bytes) -> str:
+    return hashlib.sha256(image).hexdigest()[:16]
+
+
+def cautions(card: Card, split: Split) -> list[str]:
     """Sentences about how these weights and this split are related."""
-    made, notes = card.provenance, []
-    same = made.get("dataset") == metadata.dataset
-    if same and metadata.split in str(made.get("split")).split("+"):
-        notes.append(
-            f"These weights were trained on the {metadata.split} split of {metadata.dataset}: the figures show how "
-            "well it was learnt, not how well the network recognises."
-        )
-    elif same and metadata.split == "valid":
+    metadata, relation, notes = split.metadata, relate(card, split), []
+    is_trained_split = metadata.split in str(relation.split).split("+")
+    learnt = "the figures show how well they were learned, not how well the network recognizes other faces."
+    if relation.trained_on:
+        share = relation.trained_on / relation.looked_up
+        notes.append(f"These weights were trained on about {share:.0%} of these faces ({relation.because}): {learnt}")
+    elif relation.same_dataset and is_trained_split and not relation.looked_up:
+        notes.append(f"These weights were trained on the {metadata.split} split of {metadata.dataset}: {learnt}")
+    if relation.same_dataset and metadata.split == "valid" and not is_trained_split:
         notes.append("Validation is what training choices are made on: these figures are not test figures.")
     if metadata.alignment is None and card.preprocessing.alignment is not None:
         notes.append(

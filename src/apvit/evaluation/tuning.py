@@ -8,7 +8,7 @@ flatters itself, a figure on faces that had no part in the choice does not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from apvit.data import Split, SplitMetadata
-from apvit.engines import ENGINES, Engine, EngineError, Keep, create_engine
+from apvit.engines import ENGINES, Engine, EngineError, Keep, Runtime, create_engine
 from apvit.engines.timing import executed_macs, take_turns
+from apvit.files import sha256
 from apvit.weights import Card
 
 from .errors import EvaluationError
 from .intervals import RESAMPLES, Floats, cluster, percentile_interval, resampled_means
 from .metrics import expression_metrics
 from .predictions import Predictions, check_framing, decode, predict, scored, weights_labels
-from .provenance import describe_weights
+from .provenance import measured_on
 
 RATES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, None)
 """Patches kept in the search, beside the card's own; None is all."""
@@ -35,6 +36,9 @@ SECONDS = 0.3
 """Time for timing each setting, in turns."""
 STEADY = 0.2
 """The middle half of the card's own times spreads at most so far about the median on a machine that is not busy."""
+
+SEARCH = ("goal", "faces", "timed_batch", "seed", "resamples", "engine", "runtime", "machine")
+"""What a tuned card repeats of the record."""
 
 Timing = Callable[[Sequence[Engine], npt.NDArray[np.float32]], Floats]
 """Engines and input [B, C, H, W] -> milliseconds per face [rounds, engines]."""
@@ -195,10 +199,11 @@ def tune(
     """Measure every setting on its engine, the first being the card's own, and choose by `goal`.
 
     split: of `draw_faces`. timed_batch: faces in a timed run. progress: gets the faces run, len(settings) passes.
-    Returns the setting and a record of plain JSON values: goal, faces, timed_batch, seed, resamples; `settings`, each
-    with keep, patches, tokens, macs, ms (median), ms_quartiles, what stands under `all`, `choosing` and `reporting`
-    faces (faces, accuracy, difference to the card's own and its 95 % interval), and whether it is on the front of `all`
-    by_ms and by_macs; `chosen`, its number in `settings`; `figures` of the chosen on the reporting faces; `notes`.
+    Returns the setting and a record of plain JSON values: goal, faces, timed_batch, runtime, seed, resamples;
+    `settings`, each with keep, patches, tokens, macs, ms (median), ms_quartiles, what stands under `all`, `choosing`
+    and `reporting` faces (faces, accuracy, difference to the card's own and its 95 % interval), and whether it is on
+    the front of `all` by_ms and by_macs; `chosen`, its number in `settings`; `figures` of the chosen on the reporting
+    faces; `notes`.
 
     Raises EvaluationError for a budget that nothing meets, before any accuracy is measured, for faces that cannot be
     halved, and what `predict` raises.
@@ -232,6 +237,7 @@ def tune(
         "goal": {"budget_ms": goal.budget_ms, "accuracy_loss": goal.accuracy_loss},
         "faces": len(split),
         "timed_batch": timed_batch,
+        "runtime": asdict(engines[0].runtime),
         "seed": seed,
         "resamples": resamples,
         "settings": [
@@ -308,22 +314,20 @@ def write_tuned(ref: str, path: Path, setting: Setting, record: dict[str, Any], 
         raise EvaluationError(f"{path} is the weight file itself: name another file for the tuned copy")
     card = read_card(source)
     row, own = record["settings"][record["chosen"]], record["settings"][0]
-    measured = {
-        "dataset": metadata.dataset,
-        "split": metadata.split,
-        "protocol": metadata.protocol,
+    figures = {
+        **measured_on(metadata, Runtime(**record["runtime"])),
         **record["figures"],
         "part": f"the faces that had no part in choosing what is kept, of {record['faces']} searched on",
     }
     search = {
         "weights": ref,
-        "sha256": describe_weights(ref, card)["sha256"],
+        "sha256": sha256(source),
         "keep": own["keep"],
         "dataset": metadata.dataset,
         "split": metadata.split,
-        **{name: record[name] for name in ("goal", "faces", "timed_batch", "seed", "resamples", "engine", "machine")},
+        **{name: record[name] for name in SEARCH},
         "own": {name: own[name] for name in ("macs", "ms", "reporting")},
         "tuned": {name: row[name] for name in ("keep", "macs", "ms", "choosing", "reporting")},
     }
-    tuned = replace(setting.keep.card(card), metrics=(measured,), provenance={**card.provenance, "tuned_from": search})
+    tuned = replace(setting.keep.card(card), metrics=(figures,), provenance={**card.provenance, "tuned_from": search})
     save_weights(assemble(tuned.parameters, load_file(source)), tuned, path)

@@ -335,7 +335,6 @@ def _timed(profile: Profile | None, stage: str) -> AbstractContextManager[None]:
 
 
 def _default_workers() -> int:
-    from apvit.engines.engine import thread_count
-    from apvit.engines.timing import core_count
+    from apvit.machine import core_count, thread_count
 
     return min(thread_count() or core_count(), MOST_WORKERS)

@@ -51,7 +51,7 @@ def make_card(
     classes: npt.NDArray[np.int64],
     made: dict[str, Any],
 ) -> Card:
-    """The card of a run's weights, without figures. `classes` of the training faces, `environment()` of the run."""
+    """The card of a run's weights, without figures. `classes` of the training faces, `made` of `describe_machine`."""
     data = trained_on[0]
     terms = DATA_TERMS.get(data.dataset, OTHER_TERMS.format(dataset=data.dataset))
     return Card(

@@ -18,11 +18,11 @@ import yaml
 from lightning.pytorch.callbacks import RichProgressBar
 
 from apvit.data import DataError, Split, open_split
+from apvit.machine import describe_machine
 from apvit.weights.card import Preprocessing
 
 from .batches import FaceBatches, Faces
 from .checkpoints import BestAndLast, WholeCheckpointIO
-from .environment import environment
 from .export import export, make_card
 from .folder import TrainingError, write_text
 from .module import ExpressionModule
@@ -71,7 +71,7 @@ def train(recipe: Recipe) -> Path:
             start(model, recipe, preprocessing)
         batches = FaceBatches(train_faces, held_out, recipe, processes)
         module = ExpressionModule(model, recipe, preprocessing, batches, folder)
-        made = environment()
+        made = describe_machine()
         if processes.is_first:
             _write_recipe(folder, recipe, made)
             _announce(recipe, model, batches, folder)

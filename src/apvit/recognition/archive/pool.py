@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from apvit.engines.timing import core_count
+from apvit.machine import core_count
 from apvit.recognition.archive.errors import ArchiveError
 from apvit.recognition.archive.inputs import Shard
 from apvit.recognition.archive.worker import ShardReport, ShardWorker, Task
