@@ -38,13 +38,14 @@ def bootstrap(record: dict[str, Any]) -> str:
 
 
 def weights_line(name: str, described: dict[str, Any]) -> str:
-    """A list item with what `describe_weights` says."""
+    """A list item with what `describe_weights` says; older result files do not say what ran the network."""
     trained = ", ".join(f"{key} {value}" for key, value in described["trained_on"].items() if value is not None)
+    run = f"; run on {runtime_words(described['runtime'])}" if "runtime" in described else ""
     return (
         f"- weights {name}: `{described['weights']}`, SHA-256 {described['sha256']}, {described['architecture']}, "
         f"{described['size']} px {described['colour']}, alignment {described['alignment']}, labels "
         f"{described['labels']}, temperature {described['temperature']:.4g}, trained on: "
-        f"{trained or 'the card does not say'}; run on {runtime_words(described['runtime'])}\n"
+        f"{trained or 'the card does not say'}{run}\n"
     )
 
 
@@ -65,9 +66,10 @@ def data_line(name: str, described: dict[str, Any]) -> str:
 
 
 def machine_line(described: dict[str, Any]) -> str:
-    """A list item with what `describe_machine` says."""
-    packages = ", ".join(f"{name} {version}" for name, version in described["packages"].items() if version)
-    return (
-        f"- {described['date']}, {described['processor']}, {described['cores']} cores, {described['platform']}; "
-        f"Python {described['python']}, {packages}; commit {described['commit'] or 'not known'}\n"
-    )
+    """A list item with what `describe_machine` says; older result files have two versions and no processor."""
+    versions = described.get("packages") or {name: described[name] for name in ("apvit", "torch")}
+    words = [described["date"], *(f"{name} {version}" for name, version in versions.items() if version)]
+    words += [f"Python {described['python']}", described["platform"]]
+    if "processor" in described:
+        words += [described["processor"], f"{described['cores']} cores", f"commit {described['commit'] or 'not known'}"]
+    return f"- {', '.join(words)}\n"
