@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -41,11 +42,13 @@ def run(weights: Path, capsysbinary: pytest.CaptureFixture[bytes]):
 
 
 def test_everything_at_once_and_again_from_the_table(run, folder: Path) -> None:
-    files = ("--summary", "s.json", "--subtitles", "s.srt", "--timeline", "t.png", "--save-video", "v.mp4")
+    files = ("--summary", "s.json", "--intervals", "i.tsv", "--subtitles", "s.srt", "--timeline", "t.png")
+    files += ("--save-video", "v.mp4")
     status, out, err = run("clip.mp4", "--format", "jsonl", "-o", "t.jsonl", *files)
     assert (status, out) == (0, "")
     assert "20 frames, 20 faces in them" in err
-    assert "results in t.jsonl; summary in s.json; subtitles in s.srt; timeline in t.png; video in v.mp4" in err
+    assert "results in t.jsonl; summary in s.json; intervals in i.tsv; subtitles in s.srt; timeline in t.png; " in err
+    assert "; video in v.mp4" in err
     lines = [json.loads(line) for line in Path("t.jsonl").read_text().splitlines()]
     assert [line["frame"] for line in lines] == list(range(20))
     assert {face["track"] for line in lines for face in line["faces"]} == {1}
@@ -98,6 +101,23 @@ def test_an_early_end_keeps_what_came_before(run, folder: Path) -> None:
     assert len(list(folder.glob("*.unfinished*"))) == 0
 
 
+def test_what_cannot_be_rendered_costs_neither_the_table_nor_the_rest(run, folder: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, most))  # room for a table of two frames, none for a video
+    try:
+        status, out, err = run("clip.mp4", "--every", "10", "--save-video", "v.mp4", "--summary", "s.json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert status == 1
+    assert len(out.splitlines()) == 2
+    assert "error: the video cannot be written: " in err
+    assert "v.mp4.table.jsonl: --from-table v.mp4.table.jsonl makes the rest from it" in err
+    assert "video in v.mp4" not in err
+    assert json.loads(Path("s.json").read_text())["frames"] == 2
+    assert run("clip.mp4", "--from-table", "v.mp4.table.jsonl", "--save-video", "v.mp4")[0] == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["clip.mp4", "s.json", "v.mp4", "v.mp4.table.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -107,6 +127,7 @@ def test_an_early_end_keeps_what_came_before(run, folder: Path) -> None:
         (("clip.mp4", "--save-video", "clip.mp4"), "clip.mp4 is named twice"),
         (("clip.mp4", "--subtitles", "no/a.srt"), "does not exist; make it first"),
         (("clip.mp4", "--timeline", "."), "is a folder; name a file"),
+        (("clip.mp4", "--intervals", "i.eaf"), "must end in .csv, .tsv or .TextGrid"),
         (("clip.mp4", "--save-dir", "out"), "take --save-video FILE"),
         (("photo.jpg", "--every", "5"), "this is for videos"),
         (("photo.jpg", "--smooth", "0"), "this is for videos"),

@@ -20,13 +20,17 @@ def write_clip(
     rate: int = 25,
     times: Sequence[float] | None = None,
     rotation: int = 0,
-    sound: bool = False,
+    sound: str | bool = False,
     pixel: Fraction | None = None,
 ) -> Path:
-    """Frames uint8 [H, W, 3] as H.264: `rate` per second or at `times` (seconds), turned by `rotation` when shown."""
+    """Frames uint8 [H, W, 3] as H.264: `rate` per second or at `times` (seconds), turned by `rotation` when shown.
+
+    sound: a tone, in AAC or in the codec that it names
+    """
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=rate, options={"g": "10", "preset": "ultrafast", "crf": "18"})
-        tone = file.add_stream("aac", rate=16000) if sound else None
+        codec = sound if isinstance(sound, str) else "aac"
+        tone = file.add_stream(codec, rate=16000, bit_rate=32000) if sound else None
         stream.codec_context.time_base = CLOCK
         stream.pix_fmt = "yuv420p"
         last = 0.0

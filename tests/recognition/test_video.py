@@ -153,6 +153,18 @@ def test_something_large_that_vanishes_is_no_cut(photographs: dict[str, Path], t
         assert not any(frame.cut for frame in clip.frames(ALL))
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+@pytest.mark.parametrize("sound", [False, True])
+def test_a_video_that_starts_late_is_whole(tmp_path: Path, suffix: str, sound: bool) -> None:
+    """A cut keeps the times of what it was cut from; Matroska's header then counts from there."""
+    given_times = [10 + i / 25 for i in range(50)]
+    path = write_clip(tmp_path / f"late{suffix}", [texture(i // 9) for i in range(50)], times=given_times, sound=sound)
+    first = 10.0 if sound else 0.0  # the sound begins at 0
+    assert [time for _, time in times(path)] == pytest.approx([first + i / 25 for i in range(50)], abs=0.1)
+    with Clip(path) as clip:
+        assert clip.duration == pytest.approx(first + 2, abs=0.1)
+
+
 def test_a_truncated_video_gives_what_it_holds(tmp_path: Path) -> None:
     content = write_clip(tmp_path / "whole.mkv", [texture(i) for i in range(100)]).read_bytes()
     (tmp_path / "half.mkv").write_bytes(content[: len(content) // 2])

@@ -16,6 +16,7 @@ from tests.recognition.clips import scene, write_clip
 from apvit.recognition import Face
 from apvit.recognition.video.annotated import Timeline, annotate_video
 from apvit.recognition.video.errors import VideoError
+from apvit.recognition.video.intervals import intervals, write_intervals
 from apvit.recognition.video.journal import Journal
 from apvit.recognition.video.results import TrackedFace, VideoFrame
 from apvit.recognition.video.subtitles import cues, timestamp, write_subtitles
@@ -105,29 +106,91 @@ def test_the_summary_by_hand(tmp_path: Path) -> None:
         **{"track": 2, "start": 0.5, "end": 1.5, "seconds": 1.0, "frames": 2, "main": "anger", "changes": 0},
         "share": {"anger": 1.0},
     }
+    write_summary(tmp_path / "s.csv", [summary, summary])
+    assert len((tmp_path / "s.csv").read_text().splitlines()) == 5
     write_summary(tmp_path / "s.csv", summary)
     rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
-    assert [(row["track"], row["share_anger"], row["share_unsure"]) for row in rows] == [
-        ("1", "0.0", "0.2"),
-        ("2", "1.0", "0.0"),
+    assert [[row[n] for n in ("source", "track", "share_anger", "share_unsure")] for row in rows] == [
+        ["clip.mp4", "1", "0.0", "0.2"],
+        ["clip.mp4", "2", "1.0", "0.0"],
     ]
+    write_summary(tmp_path / "s.json", [summary, summary])
+    assert [one["source"] for one in json.loads((tmp_path / "s.json").read_text())] == ["clip.mp4", "clip.mp4"]
 
 
 def test_subtitles_by_hand(tmp_path: Path) -> None:
-    assert list(cues(FRAMES)) == [
+    assert list(cues(FRAMES, {1, 2})) == [
         (0.0, 0.5, "happiness"),
         (0.5, 1.0, "1: happiness\n2: anger"),
         (1.0, 1.5, "1: neutral\n2: anger"),
         (2.0, 2.5, "unsure"),
         (2.5, 3.0, "neutral"),
     ]
-    write_subtitles(tmp_path / "s.srt", FRAMES)
+    write_subtitles(tmp_path / "s.srt", FRAMES, {1, 2})
     lines = (tmp_path / "s.srt").read_text().splitlines()
     assert lines[:4] == ["1", "00:00:00,000 --> 00:00:00,500", "happiness", ""]
     assert lines[4:9] == ["2", "00:00:00,500 --> 00:00:01,000", "1: happiness", "2: anger", ""]
     assert timestamp(3723.9996) == "01:02:04,000"
-    write_subtitles(tmp_path / "none.srt", [])
+    write_subtitles(tmp_path / "none.srt", [], ())
     assert (tmp_path / "none.srt").read_text() == ""
+
+
+SHORT = [frame(i, face(1, "happiness"), *([face(2, "anger")] if i == 3 else []), step=0.04) for i in range(25)]
+
+
+def test_a_face_that_flickers_is_not_shown_but_kept(tmp_path: Path) -> None:
+    summary = summarise(SHORT)
+    assert ([track.track for track in summary.tracks], summary.short) == ([1], 1)
+    assert {text for _, _, text in cues(SHORT, summary.numbers)} == {"happiness"}
+    assert [(one.track, one.start, one.end) for one in intervals(SHORT, summary.numbers)] == [
+        (1, 0.0, pytest.approx(1))
+    ]
+    write_timeline(tmp_path / "t.png", lambda: SHORT, summary)
+    everyone = summarise(SHORT, min_track=0)
+    assert ([track.track for track in everyone.tracks], everyone.short) == ([1, 2], 0)
+    assert [track.track for track in summarise(SHORT[:5]).tracks] == [1]  # a video that is shorter than the limit
+
+
+def test_intervals_by_hand(tmp_path: Path) -> None:
+    summary = summarise(FRAMES)
+    found = intervals(FRAMES, summary.numbers)
+    assert [(one.start, one.end, one.track, one.expression) for one in found] == [
+        (0.0, 1.0, 1, "happiness"),
+        (0.5, 1.5, 2, "anger"),
+        (1.0, 1.5, 1, "neutral"),
+        (2.0, 2.5, 1, "unsure"),
+        (2.5, 3.0, 1, "neutral"),
+    ]
+    for suffix, delimiter in ((".csv", ","), (".tsv", "\t")):
+        write_intervals(tmp_path / f"i{suffix}", [(summary, found), (summary, found)])
+        first, second, *rest = (tmp_path / f"i{suffix}").read_text().splitlines()
+        assert first.split(delimiter) == ["source", "start", "end", "track", "expression"]
+        assert second.split(delimiter) == ["clip.mp4", "0.0", "1.0", "1", "happiness"]
+        assert len(rest) == 9
+    with pytest.raises(VideoError, match=r"must end in .csv, .tsv or .TextGrid, not 'i.eaf'"):
+        write_intervals(tmp_path / "i.eaf", [])
+
+
+@pytest.mark.parametrize("frames", [FRAMES, SHORT, []], ids=["gaps", "a short track", "nobody"])
+def test_a_text_grid_is_filled_from_beginning_to_end(tmp_path: Path, frames: list[VideoFrame]) -> None:
+    summary = summarise(frames)
+    write_intervals(tmp_path / "i.TextGrid", [(summary, intervals(frames, summary.numbers))])
+    lines = [line.strip() for line in (tmp_path / "i.TextGrid").read_text().splitlines()]
+    assert lines[:2] == ['File type = "ooTextFile"', 'Object class = "TextGrid"']
+    values = [line.split(" = ")[1].strip('"') for line in lines if " = " in line]
+    _, _, start, end, tiers, *rest = values
+    assert (start, float(end)) == ("0", pytest.approx(max(summary.end, 0.001)))
+    for _ in range(int(tiers)):
+        kind, name, start, last, count, *rest = rest
+        assert (kind, last) == ("IntervalTier", end)
+        assert name.startswith("face ") or not summary.tracks
+        before = "0.000"
+        for _ in range(int(count)):
+            start, until, _, *rest = rest
+            assert start == before
+            before = until
+        assert before == end
+    assert rest == []
 
 
 def test_the_timeline_has_what_was_seen_when(tmp_path: Path) -> None:
@@ -195,6 +258,29 @@ def test_an_annotated_video_keeps_sound_times_and_rotation(sounding: Path, tmp_p
     changed = np.abs(after[0][2].astype(int) - before[0][2]).max(axis=2) > 60
     assert 0.02 < changed.mean() < 0.6
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "suffix", "kept"),
+    [
+        ("clip.wmv", "wmav2", ".mp4", "aac"),
+        ("clip.wmv", "wmav2", ".mkv", "aac"),
+        ("clip.mkv", "flac", ".mov", "aac"),
+        ("clip.mkv", "flac", ".mp4", "flac"),
+    ],
+)
+def test_sound_that_the_file_cannot_hold_becomes_aac(
+    tmp_path: Path, source: str, codec: str, suffix: str, kept: str
+) -> None:
+    path = tmp_path / source
+    write_clip(path, list(scene(None, [(0, 0)] * 25, (64, 48))), sound=codec)
+    annotate_video(path, FRAMES[:3], tmp_path / f"annotated{suffix}")
+    with av.open(str(tmp_path / f"annotated{suffix}")) as file:
+        sound = file.streams.audio[0]
+        assert sound.codec_context.name == kept
+        heard = list(file.decode(sound))
+    assert sum(frame.samples for frame in heard) / heard[0].sample_rate == pytest.approx(1, abs=0.15)
+    assert max(np.abs(frame.to_ndarray().astype(float)).max() for frame in heard) > 0.1
 
 
 def test_frames_without_faces_stay_as_they_were(tmp_path: Path) -> None:
@@ -267,7 +353,7 @@ def test_what_is_rendered_from_a_partial_table_is_partial_too(sounding: Path, tm
         path.write_text("an earlier run's")
     summary = summarise(FRAMES[:3])
     write_summary(files["s.json"], summary, whole=False)
-    write_subtitles(files["s.srt"], FRAMES[:3], whole=False)
+    write_subtitles(files["s.srt"], FRAMES[:3], {1}, whole=False)
     write_timeline(files["t.png"], lambda: FRAMES[:3], summary, whole=False)
     annotate_video(sounding, FRAMES[:3], files["v.mp4"], until=0.5, whole=False)
     assert {path.read_text() for path in files.values()} == {"an earlier run's"}

@@ -145,6 +145,25 @@ def recognize(
             rich_help_panel=VIDEOS,
         ),
     ] = None,
+    intervals: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="From when to when each face shows the same expression, for ELAN, BORIS and Praat (.csv, .tsv, "
+            ".TextGrid).",
+            rich_help_panel=VIDEOS,
+        ),
+    ] = None,
+    min_track: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Leave faces that are seen for less out of summary, timeline, subtitles and intervals (else 0.5); "
+            "the table keeps them.",
+            rich_help_panel=VIDEOS,
+        ),
+    ] = None,
     smooth: Annotated[
         float | None,
         typer.Option(
@@ -198,7 +217,7 @@ def recognize(
         "keep": keep,
     }
     for_pictures = PictureOptions(null, save_dir, show_pooling, profile)
-    for_video = VideoOptions(every, smooth, summary, subtitles, timeline, save_video, from_table)
+    for_video = VideoOptions(every, smooth, min_track, summary, intervals, subtitles, timeline, save_video, from_table)
     if ray is not None:
         refuse([*given(for_pictures), *given(for_video)], "this does not go together with --ray")
         recognize_archive(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ import typer
 from apvit.cli.interruption import INTERRUPTED, uninterrupted
 from apvit.cli.messages import Messages
 from apvit.cli.options import check_outputs
-from apvit.cli.recognize_video_rendering import print_summary, render, render_again
-from apvit.files import is_special, partial_name
+from apvit.cli.recognize_video_rendering import Errors, print_summary, render, render_again
+from apvit.files import beside, is_special, partial_name
 
 if TYPE_CHECKING:
     from apvit.recognition import Recognizer
@@ -34,7 +35,9 @@ class VideoOptions:
 
     every: str | None = None
     smooth: float | None = None
+    min_track: float | None = None
     summary: Path | None = None
+    intervals: Path | None = None
     subtitles: Path | None = None
     timeline: Path | None = None
     save_video: Path | None = None
@@ -42,8 +45,16 @@ class VideoOptions:
 
     def rendered(self) -> dict[str, Path]:
         """The files to be rendered from the table, by what they are."""
-        files = {"summary": self.summary, "subtitles": self.subtitles, "timeline": self.timeline}
-        return {name: path for name, path in (files | {"video": self.save_video}).items() if path is not None}
+        files = {"summary": self.summary, "intervals": self.intervals, "subtitles": self.subtitles}
+        files |= {"timeline": self.timeline, "video": self.save_video}
+        return {name: path for name, path in files.items() if path is not None}
+
+    @property
+    def min_track_or_default(self) -> float:
+        """Seconds that a track must be seen to be shown."""
+        from apvit.recognition.video.summary import MIN_TRACK
+
+        return MIN_TRACK if self.min_track is None else self.min_track
 
 
 def recognize_video(
@@ -65,7 +76,8 @@ def recognize_video(
     bar = sys.stderr.isatty() and (output is not None or form == "table" or not sys.stdout.isatty())
     with Messages(bar=bar, unit="frames") as messages:
         if options.from_table is not None:
-            render_again(inputs[0], options, form, output, messages)
+            errors = render_again(inputs[0], options, form, output, messages)
+            _stop_for(list(errors.values()), messages)
         else:
             _recognize(inputs[0], options, form, output, weights, recognizer_options, messages)
 
@@ -107,18 +119,33 @@ def _recognize(
         if streamed:
             run.stream = open_table(form, output, recognizer.expressions)
         run.recognise()
+        errors: Errors = {}
         if run.journal is not None and run.frames:
-            seen = run.render()
+            seen, errors = run.render()
             if form == "table":
                 print_summary(seen)
-        messages.say(run.closing_line(output))
+            if errors and kept is None:
+                messages.say(_rescue(run.table, options.rendered()[next(iter(errors))]))
+        messages.say(run.closing_line(output, without=errors))
         if run.frames and output is not None and not (streamed or run.whole):
             messages.say(f"{output} is made when all is done: the same command goes on from there")
         if run.interrupted:
             raise typer.Exit(INTERRUPTED)
-        if run.error is not None:
-            messages.error(run.error)
-            raise typer.Exit(1)
+        _stop_for([*errors.values(), *([] if run.error is None else [run.error])], messages)
+
+
+def _stop_for(errors: list[str], messages: Messages) -> None:
+    for error in errors:
+        messages.error(error)
+    if errors:
+        raise typer.Exit(1)
+
+
+def _rescue(table: Path, missing: Path) -> str:
+    """Keep the table that nobody asked for, since `missing` could not be made from it: where it is, in a line."""
+    kept = beside(missing, ".table.jsonl")
+    shutil.copyfile(table, kept)
+    return f"what was recognized is kept in {kept}: --from-table {kept} makes the rest from it"
 
 
 class _Run:
@@ -133,6 +160,7 @@ class _Run:
         self.every = Every.parse(options.every or "1")
         self.smooth = DEFAULT_WINDOW if options.smooth is None else options.smooth
         self.journal: Journal | None = None
+        self.table = Path()
         self.stream: Table | None = None
         self.frames = self.faces = self.resumed = 0
         self.last = 0.0
@@ -197,17 +225,17 @@ class _Run:
         """Whether no more is to come: the same command would not go on, it would begin anew."""
         return self.clip.live or not (self.interrupted or self.may_go_on)
 
-    def render(self) -> Summary:
-        """Complete the table, and make from it what was asked for."""
+    def render(self) -> tuple[Summary, Errors]:
+        """Complete the table, and make from it what was asked for; what went wrong."""
         from apvit.recognition.video.table import read_table
 
         assert self.journal is not None
         with uninterrupted():
-            table = self.journal.finish(whole=self.whole)
+            self.table = self.journal.finish(whole=self.whole)
         until = self.last if self.interrupted or not self.whole else None
-        return render(self.clip.source, lambda: read_table(table), self.options, until=until, whole=self.whole)
+        return render(self.clip.source, lambda: read_table(self.table), self.options, until=until, whole=self.whole)
 
-    def closing_line(self, output: str | None) -> str:
+    def closing_line(self, output: str | None, *, without: Collection[str] = ()) -> str:
         """What was done and where it is, in one line."""
         seconds = time.monotonic() - self.start
         new = self.frames - self.resumed
@@ -220,7 +248,7 @@ class _Run:
         if not self.frames:
             return line
         files = {} if output is None else {"results": Path(output)}
-        files |= self.options.rendered()
+        files |= {name: path for name, path in self.options.rendered().items() if name not in without}
         places = [f"{name} in {path if self.whole else partial_name(path)}" for name, path in files.items()]
         return "; ".join([line, *places])
 
@@ -229,7 +257,9 @@ def _check(inputs: list[str], options: VideoOptions, output: str | None, *, with
     """Raises typer.BadParameter for what cannot work, before anything is done."""
     from apvit.recognition.video.annotated import check_annotated
     from apvit.recognition.video.errors import VideoError
+    from apvit.recognition.video.intervals import check_intervals
     from apvit.recognition.video.sampling import Every
+    from apvit.recognition.video.timeline import check_timeline
 
     if len(inputs) > 1:
         raise typer.BadParameter("one video at a time, and no pictures with it: call once for each", param_hint="INPUT")
@@ -237,11 +267,16 @@ def _check(inputs: list[str], options: VideoOptions, output: str | None, *, with
         Every.parse(options.every or "1")
     except VideoError as error:
         raise typer.BadParameter(str(error), param_hint="--every") from None
-    if options.save_video is not None:
+    for option, path, check in (
+        ("--save-video", options.save_video, check_annotated),
+        ("--intervals", options.intervals, check_intervals),
+        ("--timeline", options.timeline, lambda _: check_timeline()),
+    ):
         try:
-            check_annotated(options.save_video)
+            if path is not None:
+                check(path)
         except VideoError as error:
-            raise typer.BadParameter(str(error), param_hint="--save-video") from None
+            raise typer.BadParameter(str(error), param_hint=option) from None
     files = [*options.rendered().values(), *([] if output is None else [Path(output)])]
     rendered = {"video": "save-video"}
     check_outputs({f"--{rendered.get(name, name)}": path for name, path in options.rendered().items()})

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from apvit.cli.messages import Messages
+from apvit.files import sentence
+from apvit.recognition.video.errors import VideoError
 
 if TYPE_CHECKING:
     from apvit.cli.recognize_video import VideoOptions
     from apvit.recognition.video.results import VideoFrame
     from apvit.recognition.video.summary import Summary
 
+Errors: TypeAlias = dict[str, str]
+"""Why what was asked for cannot be written, by its name in `VideoOptions.rendered`."""
 
-def render_again(source: str, options: VideoOptions, form: str, output: str | None, messages: Messages) -> None:
-    """Render from the table of an earlier run, and copy it where another format is asked for."""
+
+def render_again(source: str, options: VideoOptions, form: str, output: str | None, messages: Messages) -> Errors:
+    """Render from the table of an earlier run, and copy it where another format is asked for; what went wrong."""
     from apvit.recognition.video.table import open_table, read_table
 
     table = options.from_table
     assert table is not None
-    summary = render(source, lambda: read_table(table), options)
+    summary, errors = render(source, lambda: read_table(table), options)
     if form == "table":
         print_summary(summary)
     else:
@@ -28,8 +34,9 @@ def render_again(source: str, options: VideoOptions, form: str, output: str | No
         for frame in read_table(table):
             copy.write(frame)
         copy.close()
-    files = [f"{name} in {path}" for name, path in options.rendered().items()]
+    files = [f"{name} in {path}" for name, path in options.rendered().items() if name not in errors]
     messages.say("; ".join([f"{summary.frames:,} frames from {table}", *files]))
+    return errors
 
 
 def render(
@@ -39,26 +46,33 @@ def render(
     *,
     until: float | None = None,
     whole: bool = True,
-) -> Summary:
-    """Make what was asked for from the table, which `frames` reads anew each time.
+) -> tuple[Summary, Errors]:
+    """Make what was asked for from the table, which `frames` reads anew each time; the summary, and what went wrong.
 
     until: where the table ends (seconds), if before the video does; whole: whether the files get their names
     """
     from apvit.recognition.video.annotated import annotate_video
+    from apvit.recognition.video.intervals import intervals, write_intervals
     from apvit.recognition.video.subtitles import write_subtitles
     from apvit.recognition.video.summary import summarise, write_summary
     from apvit.recognition.video.timeline import write_timeline
 
-    summary = summarise(frames())
-    if options.summary is not None:
-        write_summary(options.summary, summary, whole=whole)
-    if options.subtitles is not None:
-        write_subtitles(options.subtitles, frames(), whole=whole)
-    if options.timeline is not None:
-        write_timeline(options.timeline, frames, summary, whole=whole)
-    if options.save_video is not None:
-        annotate_video(source, frames(), options.save_video, numbered=len(summary.tracks) > 1, until=until, whole=whole)
-    return summary
+    summary = summarise(frames(), min_track=options.min_track_or_default)
+    numbered = len(summary.tracks) + summary.short > 1
+    writers: dict[str, Callable[[Path], None]] = {
+        "summary": lambda path: write_summary(path, summary, whole=whole),
+        "intervals": lambda path: write_intervals(path, [(summary, intervals(frames(), summary.numbers))], whole=whole),
+        "subtitles": lambda path: write_subtitles(path, frames(), summary.numbers, whole=whole),
+        "timeline": lambda path: write_timeline(path, frames, summary, whole=whole),
+        "video": lambda path: annotate_video(source, frames(), path, numbered=numbered, until=until, whole=whole),
+    }
+    errors: Errors = {}
+    for name, path in options.rendered().items():
+        try:
+            writers[name](path)
+        except (VideoError, OSError) as error:
+            errors[name] = f"the {name} cannot be written: {sentence(error)}"
+    return summary, errors
 
 
 def print_summary(summary: Summary) -> None:
@@ -68,7 +82,7 @@ def print_summary(summary: Summary) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     if not summary.tracks:
-        console.print(Text("no face was found", "dim"))
+        console.print(Text(f"no face was found{_short(summary)}", "dim"))
         return
     console.print(Text(f"{'track':>5}  {'from':>9}  {'to':>9}  {'seen':>8}  {'changes':>7}  expressions", "bold"))
     for track in summary.tracks:
@@ -80,7 +94,16 @@ def print_summary(summary: Summary) -> None:
             )
             + Text(", ".join(f"{name} {share:.0%}" for name, share in shown))
         )
+    if summary.short:
+        console.print(Text(f"{' ' * 5}{_short(summary)}", "dim"))
     sys.stdout.flush()
+
+
+def _short(summary: Summary) -> str:
+    if not summary.short:
+        return ""
+    tracks = "1 track is" if summary.short == 1 else f"{summary.short:,} tracks are"
+    return f"  ({tracks} shorter than {summary.min_track:g} s and not shown; see --min-track)"
 
 
 def _clock(seconds: float) -> str:

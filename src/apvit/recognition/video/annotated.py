@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from apvit.files import completing
+from apvit.files import completing, reason
 from apvit.recognition.labels import COLOURS, Label
 from apvit.recognition.placement import Box
 from apvit.recognition.rendering import draw_box
@@ -44,29 +45,38 @@ def annotate_video(
 ) -> None:
     """Write the video `source` with the faces of its `table` (frames in order) to `path`, as H.264.
 
-    Frames keep their times and their rotation, sound is copied as it is. A face that the table has before and after a
-    frame is drawn in between. `numbered`: labels begin with the number of the track; `until`: end there (seconds). The
-    file appears complete or not at all (see `completing` for `whole`). Raises VideoError for a suffix other than
-    `CONTAINERS`, for a live source, and for sound that such a file cannot hold.
+    Frames keep their times and their rotation. Sound is copied as it is; where the file cannot hold it, it becomes AAC.
+    A face that the table has before and after a frame is drawn in between. `numbered`: labels begin with the number of
+    the track; `until`: end there (seconds). The file appears complete or not at all (see `completing` for `whole`).
+    Raises VideoError for a suffix other than `CONTAINERS`, for a live source, and where FFmpeg cannot write it.
     """
+    import av
+
     path = Path(path)
     check_annotated(path)
     timeline = Timeline(table)
     with completing(path, whole=whole) as partial, Clip(source) as clip:
         if clip.live:
             raise VideoError(f"{source} cannot be read a second time; record it to annotate it")
-        writer = _Writer(clip, partial, CONTAINERS[path.suffix.lower()])
         try:
-            # What the table was made from ended there too, and its user knows.
-            with suppress(StoppedError):
-                for time, frame in clip.timed(writer.sound):
-                    if until is not None and time > until:
-                        break
-                    picture = clip.upright(frame)
-                    faces = timeline.at(time)
-                    writer.picture(time, frame, draw(picture, faces, numbered=numbered) if faces else picture)
-        finally:
-            writer.close()
+            _write(clip, timeline, partial, CONTAINERS[path.suffix.lower()], numbered=numbered, until=until)
+        except av.FFmpegError as error:
+            raise VideoError(f"the annotated video {path} cannot be written ({reason(error)})") from error
+
+
+def _write(clip: Clip, timeline: Timeline, path: Path, form: str, *, numbered: bool, until: float | None) -> None:
+    writer = _Writer(clip, path, form)
+    try:
+        # What the table was made from ended there too, and its user knows.
+        with suppress(StoppedError):
+            for time, frame in clip.timed(writer.sound):
+                if until is not None and time > until:
+                    break
+                picture = clip.upright(frame)
+                faces = timeline.at(time)
+                writer.picture(time, frame, draw(picture, faces, numbered=numbered) if faces else picture)
+    finally:
+        writer.close()
 
 
 def check_annotated(path: Path) -> None:
@@ -134,6 +144,19 @@ def draw(
     return np.asarray(canvas)
 
 
+def _can_hold(form: str, sound: AudioStream) -> bool:
+    """Whether a file of FFmpeg's format `form` can hold this sound: tried, since its own list promises too much."""
+    import av
+
+    with av.open(BytesIO(), "w", format=form) as trial:
+        try:
+            trial.add_stream_from_template(sound)
+            trial.start_encoding()
+        except (av.FFmpegError, OSError, ValueError):
+            return False
+    return True
+
+
 class _Writer:
     """The file being written. Its video stream is made with the first frame, which tells size and rotation."""
 
@@ -143,7 +166,9 @@ class _Writer:
         self._clip = clip
         self._file = av.open(str(path), "w", format=form)
         self._video: Any = None
+        self._form = form
         self._sounds: dict[int, AudioStream] = {}
+        self._encoded: set[int] = set()  # the sounds that are encoded anew
         self._early: list[Packet[AudioStream]] = []
 
     def picture(self, time: float, original: AvFrame, picture: npt.NDArray[np.uint8]) -> None:
@@ -166,19 +191,35 @@ class _Writer:
         self._file.mux(stream.encode(frame))
 
     def sound(self, packet: Packet[AudioStream]) -> None:
-        """Copy a packet of sound."""
+        """Copy a packet of sound, or encode it anew."""
         if self._video is None:
             self._early.append(packet)
+        elif packet.stream.index in self._encoded:
+            self._encode(packet)
         elif packet.dts is not None and packet.pts is not None:
             shift = round(self._clip.start / packet.time_base)
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
             packet.stream = self._sounds[packet.stream.index]
             self._file.mux(packet)
 
+    def _encode(self, packet: Packet[AudioStream]) -> None:
+        import av
+
+        try:
+            heard = packet.decode()
+        except (av.FFmpegError, OSError):  # a damaged packet is silence, as in any player
+            return
+        for frame in heard:
+            if frame.pts is not None and frame.time_base is not None:
+                frame.pts -= round(self._clip.start / frame.time_base)
+            self._file.mux(self._sounds[packet.stream.index].encode(frame))
+
     def close(self) -> None:
         """Write what the encoder holds, and the end of the file."""
         if self._video is not None:
             self._file.mux(self._video.encode(None))
+            for index in self._encoded:
+                self._file.mux(self._sounds[index].encode(None))
         self._file.close()
 
     def _begin(self, frame: AvFrame) -> None:
@@ -195,16 +236,16 @@ class _Writer:
         context.colorspace = context.color_primaries = context.color_trc = context.color_range = _BT709
         if quarter_turns(frame):
             video.set_display_rotation(frame.rotation)
-        try:
-            for sound in self._clip.sounds:
+        for sound in self._clip.sounds:
+            if _can_hold(self._form, sound):
                 self._sounds[sound.index] = self._file.add_stream_from_template(sound)
-            self._file.start_encoding()
-        except (av.FFmpegError, OSError, ValueError) as error:
-            kinds = ", ".join(sorted({sound.codec_context.name for sound in self._clip.sounds}))
-            raise VideoError(
-                f"the sound of {self._clip.source} ({kinds}) cannot be kept in a file of this kind; name one that ends "
-                f"in .mkv"
-            ) from error
+            else:
+                rates = av.Codec("aac", "w").audio_rates or []
+                rate = sound.rate if sound.rate in rates else 48_000
+                layout = "mono" if sound.channels == 1 else "stereo"
+                self._sounds[sound.index] = self._file.add_stream("aac", rate=rate, layout=layout)
+                self._encoded.add(sound.index)
+        self._file.start_encoding()
         self._video = video
         for packet in self._early:
             self.sound(packet)

@@ -88,8 +88,7 @@ class Clip:
             self._container.close()
             raise
         camera = _WEBCAM.fullmatch(self.source) is not None
-        length = self._container.duration
-        self.duration = None if camera or length is None else length / _MICROSECONDS
+        self.duration = None if camera else _length(self._container)
         self.live = is_stream(self.source) and (self.duration is None or not _is_http(self.source))
         # Frames decoded side by side come late, which a stream must not.
         self._stream.thread_type = "SLICE" if self.live else "AUTO"
@@ -352,16 +351,24 @@ def _video_stream(source: str, container: InputContainer) -> VideoStream:
     raise VideoError(f"{source} holds no video, only {' and '.join(kinds) or 'nothing'}; give a file with pictures")
 
 
+def _length(container: InputContainer) -> float | None:
+    """How long the header says the file is from its first sound or picture on, in seconds; None where it is silent."""
+    return None if container.duration is None else container.duration / _MICROSECONDS - _uncounted(container)
+
+
+def _uncounted(container: InputContainer) -> float:
+    """Seconds before the first sound or picture that the header's durations include: Matroska counts from 0."""
+    return (container.start_time or 0) / _MICROSECONDS if "matroska" in container.format.name else 0.0
+
+
 def _promised(container: InputContainer, stream: VideoStream) -> float | None:
     """How long the header says the video is, in seconds, or None where it tells only of the whole with its sound."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     with suppress(KeyError, ValueError):  # Matroska's
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    if container.duration is not None and len(container.streams) == 1:
-        return container.duration / _MICROSECONDS
-    return None
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - _uncounted(container)
+    return _length(container) if len(container.streams) == 1 else None
 
 
 def _is_http(source: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from apvit.files import completing
@@ -10,8 +10,10 @@ from apvit.recognition.video.results import VideoFrame
 from apvit.recognition.video.summary import UNSURE, spans
 
 
-def write_subtitles(path: str | Path, frames: Iterable[VideoFrame], *, whole: bool = True) -> None:
-    """Write the subtitles (.srt) of a table's frames: a cue for as long as the smoothed expressions stay the same.
+def write_subtitles(
+    path: str | Path, frames: Iterable[VideoFrame], tracks: Collection[int], *, whole: bool = True
+) -> None:
+    """Write the subtitles (.srt) of these `tracks` of a table: a cue for as long as the smoothed expressions stay.
 
     One face is "happiness", several are a line each, "2: happiness" with the number of the track. The file appears
     complete or not at all (see `completing` for `whole`); memory does not grow with the video.
@@ -20,15 +22,15 @@ def write_subtitles(path: str | Path, frames: Iterable[VideoFrame], *, whole: bo
         completing(path, whole=whole) as partial,
         partial.open("w", encoding="utf-8", newline="\n") as file,
     ):
-        for number, (start, end, text) in enumerate(cues(frames), 1):
+        for number, (start, end, text) in enumerate(cues(frames, tracks), 1):
             file.write(f"{number}\n{timestamp(start)} --> {timestamp(end)}\n{text}\n\n")
 
 
-def cues(frames: Iterable[VideoFrame]) -> Iterator[tuple[float, float, str]]:
+def cues(frames: Iterable[VideoFrame], tracks: Collection[int]) -> Iterator[tuple[float, float, str]]:
     """(start, end, text) of each stretch, in seconds, in which the text stays the same; none where there is no face."""
     start, end, shown = 0.0, 0.0, ""
     for frame, until in spans(frames):
-        text = _text(frame)
+        text = _text(frame, tracks)
         if text != shown or frame.time > end:
             if shown:
                 yield start, end, shown
@@ -38,8 +40,8 @@ def cues(frames: Iterable[VideoFrame]) -> Iterator[tuple[float, float, str]]:
         yield start, end, shown
 
 
-def _text(frame: VideoFrame) -> str:
-    names = [(face.track, face.expression or UNSURE) for face in frame.tracks]
+def _text(frame: VideoFrame, tracks: Collection[int]) -> str:
+    names = [(face.track, face.expression or UNSURE) for face in frame.tracks if face.track in tracks]
     if len(names) == 1:
         return names[0][1]
     return "\n".join(f"{track}: {name}" for track, name in names)

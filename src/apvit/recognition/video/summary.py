@@ -16,8 +16,13 @@ from apvit.recognition.video.results import VideoFrame
 LONGEST = 10.0
 """Seconds that one frame can stand for: after a longer pause (a stream that stood still) nobody knows."""
 
+MIN_TRACK = 0.5
+"""Seconds that a track must be seen to be shown: what appears for a frame or two is rarely a face."""
+
 UNSURE = "unsure"
 """What the share of time is called in which the expression was left open."""
+
+_ROUNDING = 1e-6
 
 
 @dataclass
@@ -58,7 +63,10 @@ class TrackSummary:
 
 @dataclass
 class Summary:
-    """All tracks of a video by number; `frames` were looked at, from `start` to `end` (seconds)."""
+    """The tracks of a video by number; `frames` were looked at, from `start` to `end` (seconds).
+
+    short: how many tracks are not among `tracks` because they were seen for less than `min_track` seconds
+    """
 
     source: str | None
     start: float
@@ -66,12 +74,24 @@ class Summary:
     frames: int
     expressions: tuple[str, ...]
     tracks: list[TrackSummary]
+    min_track: float = 0.0
+    short: int = 0
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The numbers of the tracks."""
+        return frozenset(track.track for track in self.tracks)
 
     def to_dict(self) -> dict[str, Any]:
         """What a JSON file holds."""
         tracks = [track.to_dict() for track in self.tracks]
-        return {"source": self.source, "seconds": round(self.end - self.start, 3), "frames": self.frames} | {
-            "tracks": tracks
+        return {
+            "source": self.source,
+            "seconds": round(self.end - self.start, 3),
+            "frames": self.frames,
+            "tracks": tracks,
+            "min_track": self.min_track,
+            "short_tracks": self.short,
         }
 
 
@@ -81,15 +101,19 @@ def spans(frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, float]]:
     length = 0.04  # of a video of one frame: that of 25 per second
     for frame in frames:
         if before is not None:
-            length = min(frame.time - before.time, LONGEST)
-            yield before, before.time + length
+            until = min(frame.time, before.time + LONGEST)
+            length = until - before.time
+            yield before, until
         before = frame
     if before is not None:
         yield before, before.time + length
 
 
-def summarise(frames: Iterable[VideoFrame]) -> Summary:
-    """The summary of a table's frames; memory grows with the tracks, not the frames."""
+def summarise(frames: Iterable[VideoFrame], *, min_track: float = MIN_TRACK) -> Summary:
+    """The summary of the frames of one video's table; memory grows with the tracks, not the frames.
+
+    min_track: a track that was seen for fewer seconds is left out and counted, unless the whole video is shorter
+    """
     tracks: dict[int, TrackSummary] = {}
     source, start, end, count = None, 0.0, 0.0, 0
     names: tuple[str, ...] = ()
@@ -107,31 +131,39 @@ def summarise(frames: Iterable[VideoFrame]) -> Summary:
             track.end = until
             track.seconds += until - frame.time
             track.share[name] = track.share.get(name, 0.0) + until - frame.time
-    for track in tracks.values():
+    least = min(min_track, end - start) - _ROUNDING
+    shown = [tracks[number] for number in sorted(tracks) if tracks[number].seconds >= least]
+    for track in shown:
         total = sum(track.share.values())
         ordered = sorted(track.share, key=lambda name: -track.share[name])
         track.share = {name: track.share[name] / total for name in ordered}
-    return Summary(source, start, end, count, names, [tracks[number] for number in sorted(tracks)])
+    return Summary(source, start, end, count, names, shown, min_track, len(tracks) - len(shown))
 
 
-def write_summary(path: str | Path, summary: Summary, *, whole: bool = True) -> None:
-    """Write the summary as CSV (a row per track) where `path` ends in .csv, else as JSON; `whole`: see `completing`."""
+def write_summary(path: str | Path, summary: Summary | Sequence[Summary], *, whole: bool = True) -> None:
+    """Write the summary of one video or of several, as CSV (a row per track) where `path` ends in .csv, else as JSON.
+
+    JSON holds an object for one video, and a list of them for several. `whole`: see `completing`.
+    """
     path = Path(path)
     if path.suffix.lower() == ".csv":
-        text = _csv(summary.tracks, (*summary.expressions, UNSURE))
+        text = _csv([summary] if isinstance(summary, Summary) else summary)
     else:
-        text = json.dumps(summary.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        record = summary.to_dict() if isinstance(summary, Summary) else [one.to_dict() for one in summary]
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     with completing(path, whole=whole) as partial:
         partial.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def _csv(tracks: Sequence[TrackSummary], names: Sequence[str]) -> str:
+def _csv(summaries: Sequence[Summary]) -> str:
     text = io.StringIO()
-    plain = ("track", "start", "end", "seconds", "frames", "main", "changes")
-    writer = csv.DictWriter(text, [*plain, *(f"share_{name}" for name in names)], lineterminator="\n")
+    plain = ("source", "track", "start", "end", "seconds", "frames", "main", "changes")
+    names = next((summary.expressions for summary in summaries if summary.expressions), ())
+    writer = csv.DictWriter(text, [*plain, *(f"share_{name}" for name in (*names, UNSURE))], lineterminator="\n")
     writer.writeheader()
-    for track in tracks:
-        values = track.to_dict()
-        shares = {f"share_{name}": values["share"].get(name, 0.0) for name in names}
-        writer.writerow({**{name: values[name] for name in plain}, **shares})
+    for summary in summaries:
+        for track in summary.tracks:
+            values = {"source": summary.source, **track.to_dict()}
+            shares = {f"share_{name}": values["share"].get(name, 0.0) for name in (*names, UNSURE)}
+            writer.writerow({**{name: values[name] for name in plain}, **shares})
     return text.getvalue()

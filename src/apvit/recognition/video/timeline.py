@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,15 +48,18 @@ def write_timeline(
     Each of the longest tracks has a lane: above, its expression; below, the smoothed probabilities stacked to 1; empty
     where it was not seen. `whole`: see `completing`. Raises VideoError without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: F401
-    except ModuleNotFoundError:
-        raise VideoError("a timeline needs matplotlib: pip install 'apvit[video]'") from None
+    check_timeline()
     shown = sorted(summary.tracks, key=lambda track: -track.seconds)[:LANES]
     shown.sort(key=lambda track: track.track)
     figure = _draw(shown, tracks_over_time(frames(), shown, summary), summary)
     with completing(path, whole=whole) as partial:
         figure.savefig(partial, dpi=150, format="png")
+
+
+def check_timeline() -> None:
+    """Raises VideoError without matplotlib."""
+    if find_spec("matplotlib") is None:
+        raise VideoError("a timeline needs matplotlib: pip install 'apvit[video]'")
 
 
 def tracks_over_time(
@@ -220,6 +224,8 @@ def _subtitle(summary: Summary, shown: int) -> str:
     faces = f"{count} face{'' if count == 1 else 's'}"
     if shown < count:
         faces = f"the {shown} longest of {count} faces"
+    if summary.short:
+        faces += f" ({summary.short} seen for less than {summary.min_track:g} s not shown)"
     return f"{faces}, {summary.frames:,} frames looked at in {summary.end - summary.start:,.1f} s"
 
 
