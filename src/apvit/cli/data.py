@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from apvit.data import Alignment, Prepared, Report
 
 app = typer.Typer(name="data", help="Prepare datasets, and check them.", no_args_is_help=True)
@@ -109,7 +111,44 @@ _Table = Annotated[
         show_default="labels.csv, or else folders",
     ),
 ]
-_SEED = "Draws the splits that nobody published: expw's, and every valid split carved from train."
+_Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="0=E,1=E",
+        help="all but ferplus: what the numbers, or names, of this copy mean, such as 0=anger,1=disgust and so on.",
+        rich_help_panel=_OWN,
+    ),
+]
+_GroupPattern = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="folder: the first capture group, found in a picture's name, or in its path if there is a slash in REGEX, "
+        "names the person or video that must not stand in two splits. auto: known names such as those of CK+, KDEF and "
+        "frames of videos; none: no groups.",
+        rich_help_panel=_OWN,
+        show_default="auto",
+    ),
+]
+_ValidShare = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Share of train that becomes valid where the dataset has none: of each class alike, without dividing "
+        "a subject, a video or equal pictures. 0: none.",
+        rich_help_panel=_SPLITS,
+        show_default="0.1",
+    ),
+]
+_Seed = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Draws the splits that nobody published: expw's, and every valid split carved from train.",
+        rich_help_panel=_SPLITS,
+        show_default="0",
+    ),
+]
 
 
 class Format(StrEnum):
@@ -140,19 +179,8 @@ def prepare(
             rich_help_panel=_SPLITS,
         ),
     ] = True,
-    valid_share: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            help="Share of train that becomes valid where the dataset has none: of each class alike, without dividing "
-            "a subject, a video or equal pictures. 0: none.",
-            rich_help_panel=_SPLITS,
-            show_default="0.1",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help=_SEED, rich_help_panel=_SPLITS, show_default="0")
-    ] = None,
+    valid_share: _ValidShare = None,
+    seed: _Seed = None,
     align: Annotated[
         str | None,
         typer.Option(
@@ -189,6 +217,8 @@ def prepare(
     shares: _Shares = None,
     min_confidence: _MinConfidence = None,
     table: _Table = None,
+    labels: _Labels = None,
+    group_pattern: _GroupPattern = None,
 ) -> None:
     """Write a dataset as one Parquet file per split, with labels, groups, counts and the hashes of its inputs.
 
@@ -206,6 +236,8 @@ def prepare(
         shares=_fractions(shares),
         min_confidence=min_confidence,
         table=table,
+        labels=_meanings(labels),
+        group_pattern=group_pattern,
     )
     try:
         with _progress("reading faces" if alignment is None else "aligning faces") as progress:
@@ -225,7 +257,7 @@ def prepare(
             print("run the same command again to go on from the faces that are aligned", file=sys.stderr)
         raise
     _show_warnings(prepared.warnings)
-    _show_prepared(prepared, out)
+    _show_prepared(prepared, name, src, out)
 
 
 @app.command("verify")
@@ -236,23 +268,24 @@ def verify(
     report_format: Annotated[
         Format, typer.Option("--format", help="text for people, json for programs.")
     ] = Format.text,
+    valid_share: _ValidShare = None,
+    seed: _Seed = None,
     protocol: _Protocol = None,
     also_in_test: _AlsoInTest = None,
     pictures: _Pictures = None,
     classes: _Classes = None,
     every: _Every = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="expw: draws its splits.", rich_help_panel=_OWN, show_default="0"),
-    ] = None,
     shares: _Shares = None,
     min_confidence: _MinConfidence = None,
     table: _Table = None,
+    labels: _Labels = None,
+    group_pattern: _GroupPattern = None,
 ) -> None:
     """Check every line and picture; compare counts with the published ones; find what stands in two splits.
 
-    Exits 1 for malformed lines, labels outside the label space, and missing or unreadable pictures. Differing counts,
-    equal and nearly equal pictures, and subjects or videos in two splits are warnings.
+    Exits 1 for what `prepare` refuses: malformed lines, labels outside the label space, missing or unreadable pictures.
+    Differing counts, equal and nearly equal pictures, and subjects or videos in two splits are warnings. The valid
+    split that `prepare` would carve is checked too.
     """
     from apvit.data import verify as verify_dataset
 
@@ -262,13 +295,14 @@ def verify(
         pictures=pictures,
         classes=classes,
         every=every,
-        seed=seed,
         shares=_fractions(shares),
         min_confidence=min_confidence,
         table=table,
+        labels=_meanings(labels),
+        group_pattern=group_pattern,
     )
     with _progress("checking faces") as progress:
-        report = verify_dataset(name, src, progress=progress, **options)
+        report = verify_dataset(name, src, valid_share=valid_share, seed=seed, progress=progress, **options)
     failed = report.failed(strict=strict)
     if report_format is Format.json:
         typer.echo(json.dumps(report.to_dict() | {"failed": failed}))
@@ -295,6 +329,12 @@ def _alignment(align: str | None, size: int | None, choose: Choose | None, worke
 def _given(**options: Any) -> dict[str, Any]:
     """The options that were given: a dataset refuses those that it does not have."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _meanings(text: str | None) -> dict[str, str] | None:
+    from apvit.data.label_meanings import parse_labels
+
+    return None if text is None else parse_labels(text)
 
 
 def _fractions(text: str | None) -> tuple[float, ...] | None:
@@ -331,7 +371,7 @@ def _show_warnings(warnings: list[str]) -> None:
         console.print(f"[yellow]warning[/yellow]: {escape(warning)}", soft_wrap=True, highlight=False)
 
 
-def _show_prepared(prepared: Prepared, out: Path) -> None:
+def _show_prepared(prepared: Prepared, name: str, src: Path, out: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -339,6 +379,7 @@ def _show_prepared(prepared: Prepared, out: Path) -> None:
     from apvit.data import LEFT_OUT_FILE, SPLITS
 
     console = Console()
+    _show_title(console, name, str(src), prepared.description)
     table = Table("", *prepared.splits)
     splits = list(prepared.splits.values())
     table.add_row("protocol", *(" on ".join(filter(None, (s.protocol, s.vote_source))) for s in splits))
@@ -365,14 +406,20 @@ def _faces(leak: dict[str, int] | None) -> str:
     return "" if leak is None else f"{leak['rows']:,} ({leak['labelled']:,} labelled)"
 
 
+def _show_title(console: Console, dataset: str, source: str, description: str) -> None:
+    from rich.markup import escape
+
+    title = f"[bold]{escape(dataset)}[/bold] in {escape(source)}: {escape(description)}"
+    console.print(title, soft_wrap=True, highlight=False)
+
+
 def _show_report(report: Report, *, failed: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console()
-    title = f"[bold]{escape(report.dataset)}[/bold] in {escape(report.source)}: {escape(report.description)}"
-    console.print(title, soft_wrap=True, highlight=False)
+    _show_title(console, report.dataset, report.source, report.description)
     table = Table("", *(counts.split for counts in report.splits))
     table.add_row("faces", *(_beside(counts.faces, counts.published_faces) for counts in report.splits))
     table.add_row("labelled", *(_beside(counts.labelled, counts.published_labelled) for counts in report.splits))

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 from apvit.data.errors import DataError
 from apvit.data.label_files import LabelFiles, decimal, some
+from apvit.data.label_meanings import Numbering, written_labels
 from apvit.data.listing import Listed, Listing, Published
 from apvit.data.sources import Source
 from apvit.expressions import LABEL_SPACES, LabelSpace
@@ -48,12 +51,20 @@ def recognises(source: Source) -> bool:
     return any(_ANNOTATION.fullmatch(name) for name in source.names)
 
 
-def list_faces(source: Source, *, classes: int = 8, pictures: str = "cropped_aligned", every: int = 1) -> Listing:
+def list_faces(
+    source: Source,
+    *,
+    classes: int = 8,
+    pictures: str = "cropped_aligned",
+    every: int = 1,
+    labels: Mapping[Any, str] | None = None,
+) -> Listing:
     """The labelled frames that have a picture; the group is the video, without `_left` and `_right`.
 
     `classes` 7 leaves out "other", and is needed for the first two editions, which had none. `pictures` is the folder
     to take frames from, with its `_new_50_vids`. `every` N takes training frames 1, 1 + N, 1 + 2N and so on, for
-    neighbours are nearly equal; the test split keeps all.
+    neighbours are nearly equal; the test split keeps all. `labels` {number: expression} states what the numbers mean,
+    whatever the header says.
 
     Raises DataError where this is not Aff-Wild2, has several editions or no pictures, or an option is not possible.
     """
@@ -77,7 +88,8 @@ def list_faces(source: Source, *, classes: int = 8, pictures: str = "cropped_ali
         raise DataError(f"{source.path} has annotations but no frames in {pictures}/<video>/: unpack {pictures}.zip")
     files = LabelFiles(source)
     present = set(names)
-    labels = LABELS[classes]
+    space = LABELS[classes]
+    numbering = Numbering("Aff-Wild2", _EIGHT, labels)
     faces: list[Listed] = []
     left_out: Counter[str] = Counter()
     labelled: Counter[str] = Counter()
@@ -88,26 +100,27 @@ def list_faces(source: Source, *, classes: int = 8, pictures: str = "cropped_ali
             absent.append(video)
         group = _SUBJECT.sub("", video)
         step = every if split == "train" else 1
-        for frame, label in _frame_labels(files, match[0], classes):
-            if label is None:
+        for frame, expression in _frame_labels(files, match[0], classes, numbering):
+            if expression is None:
                 left_out["not labelled"] += 1
                 continue
             labelled[split] += 1
             file = f"{frame:05d}.jpg"
-            if label >= len(labels):
+            if expression not in space.expressions:
                 left_out["other"] += 1
             elif (picture := _picture(folders[video], file, present)) is None:
                 left_out["without a picture"] += 1
             elif (frame - 1) % step:
                 left_out[f"skipped by every={every}"] += 1
             else:
-                faces.append(Listed(split, f"{video}/{file}", picture, label, group=group))
+                faces.append(Listed(split, f"{video}/{file}", picture, space.index(expression), group=group))
+    numbering.check(source.path)
     warnings = _warnings(absent, len(annotations), left_out, labelled, pictures)
     return Listing(
         dataset=NAME,
         description=f"expression track, {editions[0].rpartition('/')[2]}, {pictures}, {len(annotations)} videos",
-        labels=labels,
-        protocol=f"classes={classes} pictures={pictures} every={every} test=official validation",
+        labels=space,
+        protocol=f"classes={classes} pictures={pictures} every={every} test=official validation{numbering.protocol}",
         faces=faces,
         inputs=files.inputs,
         published={
@@ -135,8 +148,8 @@ def _picture(folders: list[str], file: str, present: set[str]) -> str | None:
     return next((name for folder in folders if (name := f"{folder}/{file}") in present), None)
 
 
-def _frame_labels(files: LabelFiles, name: str, classes: int) -> list[tuple[int, int | None]]:
-    """The frame, counted from 1, and label of each line after the header; None for -1, which nobody labelled.
+def _frame_labels(files: LabelFiles, name: str, classes: int, numbering: Numbering) -> list[tuple[int, str | None]]:
+    """The frame, counted from 1, and expression of each line after the header; None for -1, which nobody labelled.
 
     DataError for an edition without "other" where eight classes are wanted.
     """
@@ -151,22 +164,28 @@ def _frame_labels(files: LabelFiles, name: str, classes: int) -> list[tuple[int,
             f"{name} is of an edition with seven classes (no other): choose classes 7, or give annotations of ABAW3 "
             "or later"
         )
-    if header not in (list(space.expressions) for space in LABELS.values()):
-        expected = ",".join(title.capitalize() for title in _EIGHT.expressions)
-        files.malformed.append(f"{name} begins with {','.join(header)[:80]!r}; expected {expected}")
+    expected = [list(space.expressions) for space in LABELS.values()]
+    if header not in expected and (not numbering.stated or not header or decimal(header[0]) is not None):
+        whole = ",".join(title.capitalize() for title in _EIGHT.expressions)
+        renamed = sorted(header) in map(sorted, expected)
+        hint = f"; if that is its order, give --labels {written_labels(dict(enumerate(header)))}" if renamed else ""
+        files.malformed.append(f"{name} begins with {','.join(header)[:80]!r}; expected {whole}{hint}")
         return []
     while lines and not lines[-1].strip():
         lines.pop()
-    found: list[tuple[int, int | None]] = []
+    found: list[tuple[int, str | None]] = []
     wrong = []
     for frame, line in enumerate(lines[1:], 1):
-        label = decimal(line.strip())
-        if label is None or not -1 <= label < len(header):
+        number = decimal(line.strip())
+        expression = None if number is None or number == -1 else numbering.read(number)
+        beyond = number is not None and number >= len(header) and not numbering.stated
+        if (expression is None and number != -1) or beyond:
             wrong.append(f"line {frame + 1}, {line.strip()[:40]!r}")
         else:
-            found.append((frame, None if label == -1 else label))
+            found.append((frame, expression))
     if wrong:
-        files.malformed.append(f"{name} has labels other than -1 to {len(header) - 1}: {some(wrong, 'line')}")
+        known = "-1 and those stated" if numbering.stated else f"-1 to {len(header) - 1}"
+        files.malformed.append(f"{name} has labels other than {known}: {some(wrong, 'line')}")
     return found
 
 

@@ -15,7 +15,7 @@ import io
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,10 @@ import numpy.typing as npt
 
 from apvit.data.errors import DataError
 from apvit.data.label_files import LabelFiles, decimal, is_picture, some, stem_of
+from apvit.data.label_meanings import Numbering
 from apvit.data.listing import Listed, Listing, Published
 from apvit.data.sources import Source
-from apvit.expressions import LABEL_SPACES, LabelSpace
+from apvit.expressions import EXPRESSIONS, LABEL_SPACES, LabelSpace
 
 NAME = "affectnet"
 EXPECTED = (
@@ -65,27 +66,29 @@ def recognises(source: Source) -> bool:
     return any(_B_TEXT.search(n) or (n.endswith("_exp.npy") and _B_ANNOTATION.search(n)) for n in names)
 
 
-def list_faces(source: Source, *, classes: int = 8) -> Listing:
+def list_faces(source: Source, *, classes: int = 8, labels: Mapping[Any, str] | None = None) -> Listing:
     """The faces of either release that are labelled with an expression; `classes` 7 leaves out contempt.
 
     Pictures labelled none, uncertain or no face are left out and counted in the description. Release A's faces have
-    a box, both releases' five landmarks, made from the 68 points.
+    a box, both releases' five landmarks, made from the 68 points. `labels` {number: expression} states what the numbers
+    of a copy mean that are not the published ones.
 
-    Raises DataError where this is not AffectNet, has both releases or no pictures, or `classes` is neither 7 nor 8.
+    Raises DataError where this is not AffectNet, has both releases or no pictures, or is numbered otherwise than
+    published, and where `classes` is neither 7 nor 8.
     """
     if classes not in (7, 8):
         raise DataError(f"AffectNet is read with classes 7 or 8, not {classes}")
     names = source.names
-    labels = LABEL_SPACES[f"affectnet-{classes}"]
+    space = LABEL_SPACES[f"affectnet-{classes}"]
     files = LabelFiles(source)
     tables = [name for name in names if _is_table(name)]
     sets = [name for name in names if _B_ANNOTATION.search(name) or _B_TEXT.search(name)]
     if tables and sets:
         raise DataError(f"{source.path} has {tables[0]} of release A and {sets[0]} of release B: give one release")
     if tables:
-        return _release_a(files, tables, names, labels)
+        return _release_a(files, tables, names, space, labels)
     if sets:
-        return _release_b(files, names, labels)
+        return _release_b(files, names, space, labels)
     raise DataError(f"{source.path} is not AffectNet; expected {EXPECTED}")
 
 
@@ -93,7 +96,9 @@ def _is_table(name: str) -> bool:
     return name.rpartition("/")[2] in _TABLES and not name.startswith("__MACOSX/")
 
 
-def _release_a(files: LabelFiles, tables: list[str], names: list[str], labels: LabelSpace) -> Listing:
+def _release_a(
+    files: LabelFiles, tables: list[str], names: list[str], space: LabelSpace, labels: Mapping[Any, str] | None
+) -> Listing:
     # The automatically annotated million stands beside the manual part; its labels are not of people.
     manual = [name for name in tables if "Automatically" not in name]
     by_file = Counter(name.rpartition("/")[2] for name in manual)
@@ -108,28 +113,30 @@ def _release_a(files: LabelFiles, tables: list[str], names: list[str], labels: L
     if not pictures:
         raise DataError(f"{files.source.path} has no pictures: unpack Manually_Annotated.part*.rar beside the lists")
     index = files.index(pictures, _key)
+    numbering = _numbering(8, labels)
     faces: list[Listed] = []
     left_out: Counter[str] = Counter()
     repeated, boxless = [], []
-    seen: dict[str, tuple[str, int]] = {}
+    seen: dict[str, tuple[str, str]] = {}
     for name in manual:
         split = _TABLES[name.rpartition("/")[2]]
         for where, row in _table_rows(files, name):
             picture = row["subdirectory_filepath"]
-            label = decimal(row["expression"])
-            if not picture or label is None or not 0 <= label <= max(NO_EXPRESSION):
+            number = decimal(row["expression"])
+            expression = None if number is None else _expression(number, numbering)
+            if not picture or expression is None:
                 files.malformed.append(f"{where} has picture {picture!r} and expression {row['expression']!r}")
-            elif label >= len(labels):
-                left_out[NO_EXPRESSION.get(label, "contempt")] += 1
+            elif expression not in space.expressions:
+                left_out[expression] += 1
             elif picture in seen:
-                if seen[picture] == (split, label):
+                if seen[picture] == (split, expression):
                     repeated.append(picture)
                 else:
                     files.malformed.append(f"{where} gives {picture} another label or split than an earlier line does")
             elif (box := _box(row)) is None:
                 boxless.append(picture)
             else:
-                seen[picture] = split, label
+                seen[picture] = split, expression
                 try:
                     landmarks = _five_landmarks(row["facial_landmarks"].rstrip(";").split(";"))
                 except ValueError:
@@ -137,13 +144,24 @@ def _release_a(files: LabelFiles, tables: list[str], names: list[str], labels: L
                     continue
                 # A picture that is missing keeps the list's name, for whoever reads it to say so.
                 file = index.get(_key(picture), picture)
+                label = space.index(expression)
                 faces.append(Listed(split, picture, file, label, box=box, landmarks=landmarks))
     warnings = []
     if boxless:
         warnings.append(f"without a face box, so left out, are {some(boxless, 'picture')}")
     if repeated:
         warnings.append(f"named twice with the same label, used once, are {some(repeated, 'picture')}")
-    return _listing(files, "A", "whole pictures with a face box", labels, faces, left_out, warnings)
+    return _listing(files, "A", "whole pictures with a face box", space, faces, left_out, warnings, numbering)
+
+
+def _numbering(classes: int, labels: Mapping[Any, str] | None) -> Numbering:
+    """Of files with so many classes."""
+    return Numbering("AffectNet", LABEL_SPACES[f"affectnet-{classes}"], labels, without_expression=NO_EXPRESSION)
+
+
+def _expression(number: int, numbering: Numbering) -> str | None:
+    """The expression, or why there is none; None for a number that means nothing."""
+    return numbering.read(number) or NO_EXPRESSION.get(number)
 
 
 def _key(name: str) -> str:
@@ -195,34 +213,39 @@ def _five_landmarks(numbers: Sequence[str] | Sequence[float]) -> tuple[float, ..
     return five
 
 
-def _release_b(files: LabelFiles, names: list[str], labels: LabelSpace) -> Listing:
+def _release_b(files: LabelFiles, names: list[str], space: LabelSpace, labels: Mapping[Any, str] | None) -> Listing:
     pictures = files.index(filter(is_picture, names), _b_key)
     if not pictures:
         raise DataError(f"{files.source.path} has labels but no pictures in train_set/images/ or val_set/images/")
     annotations = {(match[1], match[2], match[3]): name for name in names if (match := _B_ANNOTATION.search(name))}
     warnings: list[str] = []
     if any(kind == "exp" for _, _, kind in annotations):
-        labelled = _npy_labels(files, annotations)
+        numbering = _numbering(8, labels)
+        labelled = _npy_labels(files, annotations, numbering)
         described = "crops with .npy annotations"
     else:
-        labelled = _text_labels(files, names, labels)
+        lists = _text_lists(files, names, len(space))
+        numbering = _numbering(max(classes for _, classes in lists.values()), labels)
+        labelled = _text_labels(files, lists, numbering)
         described = "crops with a list of labels"
-        warnings.append("the lists of labels are a copy's, read in AffectNet's order; compare the counts per class")
+        if not labels:
+            warnings.append("the lists of labels are a copy's, read in AffectNet's order; compare the counts per class")
     faces: list[Listed] = []
     left_out: Counter[str] = Counter()
     named = set()
-    for folder, identity, label, landmarks in labelled:
+    for folder, identity, expression, landmarks in labelled:
         key = f"{folder}/{identity}"
         named.add(key)
-        if label >= len(labels):
-            left_out[NO_EXPRESSION.get(label, "contempt")] += 1
+        if expression not in space.expressions:
+            left_out[expression] += 1
             continue
         picture = pictures.get(key, f"{folder}/images/{identity}.jpg")
         unique = "/".join(picture.split("/")[-3:])
+        label = space.index(expression)
         faces.append(Listed(_SETS[folder], unique, picture, label, landmarks=landmarks))
     if unlisted := [name for key, name in pictures.items() if key not in named]:
         warnings.append(f"without an annotation, so not used, are {some(unlisted, 'picture')}")
-    return _listing(files, "B", described, labels, faces, left_out, warnings)
+    return _listing(files, "B", described, space, faces, left_out, warnings, numbering)
 
 
 def _b_key(name: str) -> str | None:
@@ -230,26 +253,31 @@ def _b_key(name: str) -> str | None:
     return match and f"{match[1]}/{match[2]}"
 
 
+_Labelled = tuple[str, str, str, tuple[float, ...] | None]
+"""Folder, id, expression or why there is none, and landmarks of an annotated picture."""
+
+
 def _npy_labels(
-    files: LabelFiles, annotations: dict[tuple[str, str, str], str]
-) -> Iterator[tuple[str, str, int, tuple[float, ...] | None]]:
-    """Folder, id, label and landmarks of each annotated picture."""
+    files: LabelFiles, annotations: dict[tuple[str, str, str], str], numbering: Numbering
+) -> Iterator[_Labelled]:
     for (folder, identity, kind), name in annotations.items():
         if kind != "exp":
             continue
-        label = None if (value := _npy(files, name)) is None else _scalar(value)
-        if label is None or not 0 <= label <= max(NO_EXPRESSION):
-            if value is not None:
-                files.malformed.append(f"{name} holds no label of 0 to {max(NO_EXPRESSION)}")
+        if (value := _npy(files, name)) is None:
+            continue
+        number = _scalar(value)
+        expression = None if number is None else _expression(number, numbering)
+        if expression is None:
+            files.malformed.append(f"{name} holds no label of 0 to {max(NO_EXPRESSION)}")
             continue
         landmarks = None
         points = annotations.get((folder, identity, "lnd"))
-        if points is not None and label not in NO_EXPRESSION and (value := _npy(files, points)) is not None:
+        if points is not None and expression in EXPRESSIONS and (value := _npy(files, points)) is not None:
             try:
                 landmarks = _five_landmarks(value.astype(np.float64).ravel().tolist())
             except ValueError:
                 files.malformed.append(f"{points} does not hold 68 points")
-        yield folder, identity, label, landmarks
+        yield folder, identity, expression, landmarks
 
 
 def _npy(files: LabelFiles, name: str) -> npt.NDArray[Any] | None:
@@ -276,47 +304,57 @@ def _scalar(value: npt.NDArray[Any]) -> int | None:
     return decimal(text.strip().removesuffix(".0"))
 
 
-def _text_labels(
-    files: LabelFiles, names: list[str], labels: LabelSpace
-) -> Iterator[tuple[str, str, int, tuple[float, ...] | None]]:
-    """Folder, id and label of each line of the lists for as many classes, or of those for 8 without contempt."""
+def _text_lists(files: LabelFiles, names: list[str], classes: int) -> dict[str, tuple[str, int]]:
+    """{folder: (list, its classes)}: lists for as many classes, or those for 8, from which contempt is left out."""
     lists = {(match[1], int(match[2])): name for name in names if (match := _B_TEXT.search(name))}
-    chosen = {
-        folder: lists.get((folder, len(labels))) or lists.get((folder, 8)) for folder in {folder for folder, _ in lists}
-    }
-    if lacking := [folder for folder, name in chosen.items() if name is None]:
-        raise DataError(f"{lacking[0]}/ of {files.source.path} has only a list for 7 classes: choose classes 7")
-    for folder, name in sorted(chosen.items()):
+    chosen = {}
+    for folder in sorted({folder for folder, _ in lists}):
+        fitting = [(lists[folder, count], count) for count in (classes, 8) if (folder, count) in lists]
+        if not fitting:
+            raise DataError(f"{folder}/ of {files.source.path} has only a list for 7 classes: choose classes 7")
+        chosen[folder] = fitting[0]
+    return chosen
+
+
+def _text_labels(files: LabelFiles, lists: dict[str, tuple[str, int]], numbering: Numbering) -> Iterator[_Labelled]:
+    for folder, (name, _) in lists.items():
         seen = set()
-        for number, line in files.lines(name or ""):
+        for line_number, line in files.lines(name):
             fields = line.split()
-            label = decimal(fields[-1])
+            number = decimal(fields[-1])
             identity = stem_of(fields[0])
-            if len(fields) != 2 or label is None or not 0 <= label <= max(NO_EXPRESSION) or not identity:
-                files.malformed.append(f"line {number} of {name} is {line[:80]!r}; expected <id>.jpg <label>")
+            expression = None if number is None else _expression(number, numbering)
+            if len(fields) != 2 or expression is None or not identity:
+                files.malformed.append(f"line {line_number} of {name} is {line[:80]!r}; expected <id>.jpg <label>")
             elif identity in seen:
-                files.malformed.append(f"line {number} of {name} names {fields[0]} a second time")
+                files.malformed.append(f"line {line_number} of {name} names {fields[0]} a second time")
             else:
                 seen.add(identity)
-                yield folder, identity, label, None
+                yield folder, identity, expression, None
 
 
 def _listing(
     files: LabelFiles,
     release: str,
     described: str,
-    labels: LabelSpace,
+    space: LabelSpace,
     faces: list[Listed],
     left_out: Counter[str],
     warnings: list[str],
+    numbering: Numbering,
 ) -> Listing:
+    per_split = {"train": _TRAIN_COUNTS, "test": (_TEST_COUNT,) * len(_TRAIN_COUNTS)}
+    published = zip(*(per_split[split] for split in {face.split for face in faces}), strict=True)
+    numbering.check(
+        files.source.path, dict(zip(LABEL_SPACES["affectnet-8"].expressions, map(sum, published), strict=False))
+    )
     counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
-    used = labels.expressions
+    used = space.expressions
     return Listing(
         dataset=NAME,
         description=f"release {release}, {described}" + (f"; left out: {counts}" if counts else ""),
-        labels=labels,
-        protocol=f"release={release} classes={len(labels)} test=official validation",
+        labels=space,
+        protocol=f"release={release} classes={len(space)} test=official validation{numbering.protocol}",
         faces=faces,
         inputs=files.inputs,
         published={

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from apvit.data.duplicates import HASH_BYTES, Identified, find_near_duplicates
 from apvit.data.errors import DataError
 from apvit.data.reading import Face
+from apvit.data.report import Finding
 from apvit.data.rows import SPLITS
 from apvit.data.splitting import carve, join_groups
+from apvit.expressions import LabelSpace
 
 Mask = npt.NDArray[np.bool_]
 
@@ -61,7 +64,7 @@ def divide(
     if not goes.any():
         raise DataError(
             f"the {len(set(groups))} groups of train are too large for a valid split of {valid_share:g} of its faces: "
-            "give a larger valid-share, or 0 for none"
+            "give a larger valid-share, or 0 for none, or smaller groups"
         )
     valid = divided.faces["valid"] = _select(train, goes)
     divided.faces["train"] = _select(train, ~goes)
@@ -69,6 +72,20 @@ def divide(
     found = _find_leaks(valid, others, also_in_test)
     divided.leaks["valid"] = _leak_counts(valid, found, np.ones(len(valid), bool))
     return Divided(divided.faces, divided.leaks, _count(train, goes))
+
+
+def find_carved(faces: Mapping[str, Sequence[Face]], labels: LabelSpace) -> list[Finding]:
+    """Nearly equal pictures that carving put into both train and valid: at most one finding."""
+    both = [(split, face) for split in ("train", "valid") for face in faces[split]]
+    hashes = np.frombuffer(b"".join(face.hashed for _, face in both), np.uint8).reshape(-1, HASH_BYTES)
+    return find_near_duplicates([identified(face, labels, split) for split, face in both], hashes)
+
+
+def identified(face: Face, labels: LabelSpace, split: str | None = None) -> Identified:
+    """What duplicates are found by; `split` where it is no longer the listed one."""
+    listed = face.listed
+    expression = None if listed.label is None else labels.expressions[listed.label]
+    return Identified(split or listed.split, listed.source, expression, face.identity, listed.group)
 
 
 def _find_leaks(

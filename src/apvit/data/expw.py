@@ -11,10 +11,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from apvit.data.errors import DataError
 from apvit.data.label_files import LabelFiles, decimal, is_picture, some
+from apvit.data.label_meanings import Numbering
 from apvit.data.listing import Listed, Listing
 from apvit.data.rows import SPLITS
 from apvit.data.sources import Source
@@ -39,13 +41,16 @@ def list_faces(
     seed: int = 0,
     shares: Sequence[float] = (0.75, 0.10, 0.15),
     min_confidence: float | None = None,
+    labels: Mapping[Any, str] | None = None,
 ) -> Listing:
     """The faces of ExpW in a split of its pictures, drawn by `seed`: train, valid and test have `shares` of the faces.
 
     The split depends on the seed, the shares and the list alone, not on `min_confidence`, below which a face is left
-    out, nor on the order of the lines. Exact duplicates of lines are used once, and counted.
+    out, nor on the order of the lines. Exact duplicates of lines are used once, and counted. `labels` {number:
+    expression} states what the numbers of a copy mean that are not the published ones.
 
-    Raises DataError where this is not ExpW, its pictures are not unpacked, or the shares do not sum to 1.
+    Raises DataError where this is not ExpW, its pictures are not unpacked, it is numbered otherwise than published, or
+    the shares do not sum to 1.
     """
     if len(shares) != len(SPLITS) or not all(0 <= share <= 1 for share in shares) or not shares[0]:
         raise DataError(f"the shares of train, valid and test are three fractions of 1, not {tuple(shares)}")
@@ -56,7 +61,9 @@ def list_faces(
     if list_name is None:
         raise DataError(f"{source.path} is not ExpW; expected {EXPECTED}")
     pictures = _pictures(files, source.names)
-    lines, repeated = _lines(files, list_name)
+    numbering = Numbering("ExpW", LABELS, labels)
+    lines, repeated = _lines(files, list_name, numbering)
+    numbering.check(source.path, dict(zip(LABELS.expressions, _COUNTS, strict=True)))
     faces_in = Counter(name for name, _ in lines)
     splits = _draw(faces_in, seed, shares)
     faces = []
@@ -83,7 +90,8 @@ def list_faces(
         dataset=NAME,
         description=f"{len(faces_in):,} pictures split by seed {seed}",
         labels=LABELS,
-        protocol=f"split by picture, seed={seed} shares={'/'.join(f'{share:g}' for share in shares)}{chosen}",
+        protocol=f"split by picture, seed={seed} shares={'/'.join(f'{share:g}' for share in shares)}{chosen}"
+        f"{numbering.protocol}",
         faces=faces,
         inputs=files.inputs,
         malformed=files.malformed,
@@ -105,27 +113,31 @@ def _pictures(files: LabelFiles, names: list[str]) -> dict[str, str]:
     return files.index(original, lambda name: name.rpartition("/")[2])
 
 
-def _lines(files: LabelFiles, list_name: str) -> tuple[dict[tuple[str, int], tuple[_Box, float, int]], list[str]]:
+def _lines(
+    files: LabelFiles, list_name: str, numbering: Numbering
+) -> tuple[dict[tuple[str, int], tuple[_Box, float, int]], list[str]]:
     """{(picture, face id): (box, confidence, label)} in the list's order, and the lines that repeat another."""
     lines: dict[tuple[str, int], tuple[_Box, float, int]] = {}
     repeated = []
-    for number, line in files.lines(list_name):
-        where = f"line {number} of {list_name}"
+    for line_number, line in files.lines(list_name):
+        where = f"line {line_number} of {list_name}"
         fields = line.rsplit(maxsplit=7)  # from the right, for names with a space
-        face_id, label = decimal(fields[1]) if len(fields) == 8 else None, decimal(fields[-1])
+        face_id, number = decimal(fields[1]) if len(fields) == 8 else None, decimal(fields[-1])
         try:
             top, left, right, bottom, confidence = map(float, fields[2:7])
         except ValueError:
             face_id = None
-        if face_id is None or label is None:
+        if face_id is None or number is None:
             files.malformed.append(
                 f"{where} is {line.strip()[:80]!r}; expected name, face id, top, left, right, bottom, confidence, label"
             )
             continue
-        key, entry = (fields[0].strip(), face_id), ((left, top, right, bottom), confidence, label)
-        if not 0 <= label < len(LABELS):
-            files.malformed.append(f"{where} has the label {label}; those of ExpW are 0 to {len(LABELS) - 1}")
-        elif not (left < right and top < bottom and all(map(math.isfinite, entry[0]))):
+        if (expression := numbering.read(number)) is None:
+            files.malformed.append(f"{where} has the label {number}; {numbering.expected}")
+            continue
+        key = fields[0].strip(), face_id
+        entry = (left, top, right, bottom), confidence, LABELS.index(expression)
+        if not (left < right and top < bottom and all(map(math.isfinite, entry[0]))):
             files.malformed.append(
                 f"{where} has an empty box: left {left:g}, right {right:g}, top {top:g}, bottom {bottom:g}"
             )

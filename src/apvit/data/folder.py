@@ -2,18 +2,22 @@
 
 Folders: `<split>/<expression>/...` or `<expression>/...`, which is train. CSV: `labels.csv` with columns `path` (from
 the CSV's folder) and `label`, and if you like `split`, `group` (subject or video that must not straddle splits) and
-the face's box `x1`, `y1`, `x2`, `y2` in pixels; a picture may have several faces, one per line.
+the face's box `x1`, `y1`, `x2`, `y2` in pixels; a picture may have several faces, one per line. Without the
+column `group`, groups are made of the pictures' names (`grouping`).
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from apvit.data.errors import DataError
+from apvit.data.grouping import AUTO, NONE, find_groups
 from apvit.data.label_files import LabelFiles, is_picture
+from apvit.data.label_meanings import SYNONYMS, ask_for, hint, stated_meanings, stated_protocol
 from apvit.data.listing import Listed, Listing
 from apvit.data.sources import Source
 from apvit.expressions import EXPRESSIONS, LabelSpace
@@ -21,20 +25,6 @@ from apvit.expressions import EXPRESSIONS, LabelSpace
 NAME = "folder"
 EXPECTED = "your own pictures: folders <split>/<expression>/ or <expression>/, or a labels.csv with path,label"
 TABLE = "labels.csv"
-SYNONYMS = {
-    **{name: name for name in EXPRESSIONS},
-    "happy": "happiness",
-    "joy": "happiness",
-    "sad": "sadness",
-    "surprised": "surprise",
-    "fearful": "fear",
-    "afraid": "fear",
-    "scared": "fear",
-    "disgusted": "disgust",
-    "angry": "anger",
-    "contemptuous": "contempt",
-}
-"""What folders and labels may be called, in lower case, and the expression it means."""
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -52,22 +42,28 @@ def recognises(source: Source) -> bool:
 
     True for many datasets' own layouts, so it is to be asked last.
     """
-    return any(name == TABLE or (is_picture(name) and _expressions(name)) for name in source.names)
+    return any(name == TABLE or (is_picture(name) and _expressions(name, SYNONYMS)) for name in source.names)
 
 
-def list_faces(source: Source, *, table: str = TABLE) -> Listing:
+def list_faces(
+    source: Source, *, table: str = TABLE, labels: Mapping[Any, str] | None = None, group_pattern: str = AUTO
+) -> Listing:
     """The faces of class folders, or of the CSV `table` where it exists; labels in the order of `EXPRESSIONS`.
 
-    The label space has the expressions that occur. An empty label in a CSV is a face without one.
+    The label space has the expressions that occur. An empty label in a CSV is a face without one. `labels` {folder or
+    label: expression} states what numbers and other names mean. `group_pattern` names the groups, as
+    `grouping.find_groups` has it; a column `group` of the CSV goes before what is recognized.
 
-    Raises DataError where there is neither, or fewer than two expressions occur.
+    Raises DataError where there is neither, fewer than two expressions occur, or an option makes no sense.
     """
     files = LabelFiles(source)
     names = source.names
+    stated = stated_meanings(labels)
+    meanings = SYNONYMS | stated
     if table in names:
-        entries, described = _table(files, table, set(names)), table
+        entries, described = _table(files, table, set(names), meanings), table
     elif table == TABLE:
-        entries, described = _class_folders(files, names), "class folders"
+        entries, described = _class_folders(files, names, meanings), "class folders"
     else:
         raise DataError(f"{table} is not in {source.path}")
     used = {expression for _, expression in entries if expression is not None}
@@ -75,13 +71,23 @@ def list_faces(source: Source, *, table: str = TABLE) -> Listing:
         found = f"only {', '.join(used)}" if used else "no expression"
         first = f" ({files.malformed[0]})" if files.malformed else ""
         raise DataError(f"{source.path} has {found}{first}, and at least two are needed; expected {EXPECTED}")
-    labels = LabelSpace(NAME, tuple(name for name in EXPRESSIONS if name in used))
+    space = LabelSpace(NAME, tuple(name for name in EXPRESSIONS if name in used))
+    if any(face.group for face, _ in entries):
+        if group_pattern not in (AUTO, NONE):
+            raise DataError(f"{table} has a column group: leave out group-pattern, or empty that column")
+        group_pattern = NONE
+    groups = find_groups([face.picture for face, _ in entries], [name for _, name in entries], group_pattern)
+    faces = [
+        replace(face, label=None if name is None else space.index(name), group=face.group or group)
+        for (face, name), group in zip(entries, groups.names, strict=True)
+    ]
+    chosen = f" groups={group_pattern}" if groups.described else ""
     return Listing(
         dataset=NAME,
-        description=described,
-        labels=labels,
-        protocol=None,
-        faces=[replace(face, label=None if name is None else labels.index(name)) for face, name in entries],
+        description="; ".join(filter(None, (described, groups.described))),
+        labels=space,
+        protocol=f"{chosen}{stated_protocol(stated)}".strip() or None,
+        faces=_numbered(faces),
         inputs=files.inputs,
         malformed=files.malformed,
     )
@@ -91,17 +97,17 @@ _Entry = tuple[Listed, str | None]
 """A face whose label is not yet known, and its expression."""
 
 
-def _expressions(name: str) -> set[str]:
+def _expressions(name: str, meanings: Mapping[str, str]) -> set[str]:
     """The expressions that the file's folders are called as."""
-    return {SYNONYMS[part] for part in name.lower().split("/")[:-1] if part in SYNONYMS}
+    return {meanings[part] for part in name.lower().split("/")[:-1] if part in meanings}
 
 
-def _class_folders(files: LabelFiles, names: list[str]) -> list[_Entry]:
+def _class_folders(files: LabelFiles, names: list[str], meanings: Mapping[str, str]) -> list[_Entry]:
     entries: list[_Entry] = []
     unknown: Counter[str] = Counter()
     for name in filter(is_picture, names):
         folders = name.lower().split("/")[:-1]
-        expressions = _expressions(name)
+        expressions = _expressions(name, meanings)
         splits = {SPLIT_NAMES[part] for part in folders if part in SPLIT_NAMES}
         if not expressions:
             unknown[name.rpartition("/")[0]] += 1
@@ -110,22 +116,18 @@ def _class_folders(files: LabelFiles, names: list[str]) -> list[_Entry]:
             files.malformed.append(f"{name} stands in folders of {' and '.join(several)}")
         else:
             entries.append((Listed(splits.pop() if splits else "train", name, name, None), expressions.pop()))
-    for folder, count in unknown.items():
-        word = folder.rpartition("/")[2]
-        pictures = f"{count} picture{'' if count == 1 else 's'}"
-        place = f"the folder {folder}" if folder else "the top folder"
-        files.malformed.append(f"{place} has {pictures} but is called as no expression; {_hint(word)}")
+    words = {folder: folder.rpartition("/")[2] for folder in unknown}
+    if numbers := sorted({word for word in words.values() if word.isdecimal()}, key=int):
+        files.malformed.append(f"folders are called {', '.join(numbers)}, and {ask_for(numbers)}")
+    for folder, word in words.items():
+        if not word.isdecimal():
+            pictures = f"{unknown[folder]} picture{'' if unknown[folder] == 1 else 's'}"
+            place = f"the folder {folder}" if folder else "the top folder"
+            files.malformed.append(f"{place} has {pictures} but is called as no expression; {hint(word)}")
     return entries
 
 
-def _hint(word: str) -> str:
-    """What an unknown word may have meant."""
-    close = difflib.get_close_matches(word.lower(), SYNONYMS, n=1)
-    meant = f"is {word} {close[0]}? " if close else ""
-    return f"{meant}known are {', '.join(SYNONYMS)}"
-
-
-def _table(files: LabelFiles, table: str, present: set[str]) -> list[_Entry]:
+def _table(files: LabelFiles, table: str, present: set[str], meanings: Mapping[str, str]) -> list[_Entry]:
     rows = files.rows(table)
     header = [title.lower() for title in next(rows, (0, []))[1]]
     missing = [column for column in ("path", "label") if column not in header]
@@ -152,8 +154,9 @@ def _table(files: LabelFiles, table: str, present: set[str]) -> list[_Entry]:
         except ValueError:
             files.malformed.append(f"{where} has the box {','.join(fields[side] for side in _BOX_COLUMNS)}")
             continue
-        if word and word not in SYNONYMS:
-            files.malformed.append(f"{where} has the label {fields['label']!r}; {_hint(word)}")
+        if word and word not in meanings:
+            unknown = ask_for([word]) if word.isdecimal() else hint(word)
+            files.malformed.append(f"{where} has the label {fields['label']!r}; {unknown}")
         elif split is None:
             files.malformed.append(f"{where} has the split {fields['split']!r}; known are {', '.join(SPLIT_NAMES)}")
         elif root + path not in present:
@@ -163,8 +166,8 @@ def _table(files: LabelFiles, table: str, present: set[str]) -> list[_Entry]:
         else:
             seen.add((path, box))
             group = fields.get("group") or None
-            parsed.append((Listed(split, path, root + path, None, group=group, box=box), SYNONYMS.get(word)))
-    return _numbered(parsed)
+            parsed.append((Listed(split, path, root + path, None, group=group, box=box), meanings.get(word)))
+    return parsed
 
 
 def _box(fields: dict[str, str]) -> tuple[float, float, float, float] | None:
@@ -178,15 +181,15 @@ def _box(fields: dict[str, str]) -> tuple[float, float, float, float] | None:
     return x1, y1, x2, y2
 
 
-def _numbered(entries: list[_Entry]) -> list[_Entry]:
+def _numbered(faces: list[Listed]) -> list[Listed]:
     """Faces of one picture told apart by "#1", "#2" and so on, and kept in one split unless they have a group."""
-    total = Counter(face.picture for face, _ in entries)
+    total = Counter(face.picture for face in faces)
     number: Counter[str] = Counter()
     numbered = []
-    for face, expression in entries:
+    for face in faces:
         number[face.picture] += 1
         if total[face.picture] > 1:
             source = f"{face.source}#{number[face.picture]}"
             face = replace(face, source=source, group=face.group or face.source)
-        numbered.append((face, expression))
+        numbered.append(face)
     return numbered

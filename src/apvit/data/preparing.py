@@ -20,10 +20,11 @@ from typing import IO, Any
 
 from apvit.data.counts import compare_counts
 from apvit.data.datasets import Dataset, get_dataset, list_source, options_of
-from apvit.data.dividing import Divided, divide
+from apvit.data.dividing import Divided, divide, find_carved
 from apvit.data.errors import DataError
 from apvit.data.listing import Listing
 from apvit.data.reading import Alignment, Face, LeftOut, Readout, read_dataset
+from apvit.data.report import Finding
 from apvit.data.rows import SPLITS, FaceRow, Progress, SplitMetadata
 from apvit.data.sources import Source
 from apvit.data.store import Split, write_split
@@ -54,6 +55,24 @@ class Choices:
         if self.valid_share is not None and not 0 <= self.valid_share < 1:
             raise DataError(f"the share of train that becomes valid is 0 or more and below 1, not {self.valid_share}")
 
+    def list_faces(self, dataset: Dataset, source: Source, options: dict[str, Any]) -> Listing:
+        """The dataset's listing; DataError for a share or seed that has nothing to draw there."""
+        takes_seed = "seed" in options_of(dataset)
+        if takes_seed and self.seed is not None:
+            options = options | {"seed": self.seed}
+        listing = list_source(dataset, source, options)
+        for option, given, used in (("valid-share", self.valid_share, False), ("seed", self.seed, takes_seed)):
+            if listing.faces and not _lacks_valid(listing) and given is not None and not used:
+                raise DataError(
+                    f"the splits of {dataset.NAME} in {source.path} are given, none is drawn: leave out {option}"
+                )
+        return listing
+
+    def carved_share(self, listing: Listing) -> float:
+        """Share of train that becomes valid."""
+        share = VALID_SHARE if self.valid_share is None else self.valid_share
+        return share if _lacks_valid(listing) else 0.0
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -64,6 +83,8 @@ class Prepared:
     warnings: list[str]
     """Sentences for whoever prepares: differing counts with their likely cause, what could not be looked for."""
     left_out: list[LeftOut]
+    description: str
+    """What was found in the source, in a few words."""
 
 
 def prepare(
@@ -113,7 +134,7 @@ def prepare(
         f"{out / f'{split}.parquet'} is from an earlier run: {src} has no {split} split" for split in stale
     ]
     prepared = {split: metadata for split, (_, metadata) in splits.items()}
-    return Prepared(prepared, preparation.warnings, preparation.left_out)
+    return Prepared(prepared, preparation.warnings, preparation.left_out, listing.description)
 
 
 def load_split(dataset: Dataset, src: str | Path, split: str, **options: Any) -> tuple[Split, list[str]]:
@@ -129,11 +150,8 @@ def load_split(dataset: Dataset, src: str | Path, split: str, **options: Any) ->
 
 
 def _list(dataset: Dataset, source: Source, choices: Choices, options: dict[str, Any]) -> Listing:
-    """The listing, free of malformed lines; DataError for choices that mean nothing here."""
-    takes_seed = "seed" in options_of(dataset)
-    if takes_seed and choices.seed is not None:
-        options = options | {"seed": choices.seed}
-    listing = list_source(dataset, source, options)
+    """The listing, free of malformed lines."""
+    listing = choices.list_faces(dataset, source, options)
     if listing.malformed:
         raise DataError(
             f"malformed lines in {source.path}: {len(listing.malformed)}, the first: {listing.malformed[0]}; "
@@ -141,19 +159,19 @@ def _list(dataset: Dataset, source: Source, choices: Choices, options: dict[str,
         )
     if not listing.faces:
         raise DataError(f"{source.path} names no face; expected {dataset.EXPECTED}")
-    if not lacks_valid(listing):
-        for option, given, used in (("valid-share", choices.valid_share, False), ("seed", choices.seed, takes_seed)):
-            if given is not None and not used:
-                raise DataError(
-                    f"the splits of {dataset.NAME} in {source.path} are given, none is drawn: leave out {option}"
-                )
     return listing
 
 
-def lacks_valid(listing: Listing) -> bool:
+def _lacks_valid(listing: Listing) -> bool:
     """Whether a valid split can be carved from train: there is none."""
     splits = {face.split for face in listing.faces}
     return "train" in splits and "valid" not in splits
+
+
+def carved_warning(finding: Finding, dataset: Dataset) -> str:
+    """What `dividing.find_carved` found, and what to do."""
+    remedy = ", so name what belongs together, such as a person or a video, with --group-pattern"
+    return f"{finding.message}; valid is carved from train{remedy if 'group_pattern' in options_of(dataset) else ''}"
 
 
 class _Preparation:
@@ -162,8 +180,7 @@ class _Preparation:
     def __init__(self, dataset: Dataset, source: Source, listing: Listing, choices: Choices, made: IO[bytes]):
         self._dataset, self._source, self._listing, self._choices, self._made = dataset, source, listing, choices, made
         self._present = {face.split for face in listing.faces}
-        share = VALID_SHARE if choices.valid_share is None else choices.valid_share
-        self._carved_share = share if lacks_valid(listing) else 0.0
+        self._carved_share = choices.carved_share(listing)
         self.warnings = list(listing.warnings)
         self.left_out: list[LeftOut] = []
 
@@ -192,6 +209,11 @@ class _Preparation:
             seed=choices.seed or 0,
             also_in_test=listing.also_in_test,
         )
+        if divided.carved is not None:
+            self.warnings += [
+                f"{carved_warning(finding, self._dataset)}; the first: {finding.details[0]}"
+                for finding in find_carved(divided.faces, listing.labels)
+            ]
         return {
             split: (divided.faces[split], self._metadata(split, divided, readout))
             for split in SPLITS

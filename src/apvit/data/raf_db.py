@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from apvit.data.errors import DataError
 from apvit.data.label_files import LabelFiles, decimal, is_picture, some, stem_of
+from apvit.data.label_meanings import Numbering
 from apvit.data.listing import Listed, Listing, Published
 from apvit.data.sources import Source
 from apvit.expressions import LABEL_SPACES
@@ -31,7 +34,7 @@ ATTRIBUTE_VALUES = (
     ("0-3", "4-19", "20-39", "40-69", "70+"),
 )
 _STEM = re.compile(r"(train|test)_\d+")
-_CLASS_FOLDER = re.compile(r"(?:^|/)(train|valid|val|test)(?:_set)?/([0-7])/(?=[^/]+$)")
+_CLASS_FOLDER = re.compile(r"(?:^|/)(train|valid|val|test)(?:_set)?/([0-9]+)/(?=[^/]+$)")
 _COUNTS = {
     "train": (1290, 281, 717, 4772, 1982, 705, 2524),
     "test": (329, 74, 160, 1185, 478, 162, 680),
@@ -46,17 +49,19 @@ def recognises(source: Source) -> bool:
     )
 
 
-def list_faces(source: Source, *, pictures: str = "aligned") -> Listing:
+def list_faces(source: Source, *, pictures: str = "aligned", labels: Mapping[Any, str] | None = None) -> Listing:
     """The faces of RAF-DB; `pictures` is the folder to take them from.
 
     "aligned" are the official 100x100 crops, "original" the whole pictures with face box and landmarks; any other name
     is a folder of your own, such as "aligned_224", whose files may be called with or without "_aligned". Gender, race
-    and age group go with all of them, where Annotation/manual is there.
+    and age group go with all of them, where Annotation/manual is there. `labels` {number: expression} states what the
+    numbers of a copy mean that are not the published ones.
 
-    Raises DataError where this is not RAF-DB, or has no such pictures.
+    Raises DataError where this is not RAF-DB, has no such pictures, or is numbered otherwise than published.
     """
     names = source.names
     files = LabelFiles(source)
+    numbering = Numbering("RAF-DB", LABELS, labels, first=1)
     lists = [name for name in names if name.rpartition("/")[2] in LIST_NAMES and not name.startswith("__MACOSX/")]
     if len(lists) > 1:
         # The whole of RAF-DB has a list for its compound subset too.
@@ -64,11 +69,11 @@ def list_faces(source: Source, *, pictures: str = "aligned") -> Listing:
     if len(lists) > 1:
         raise DataError(f"{source.path} holds RAF-DB's list more than once ({', '.join(lists)}): give one of them")
     if lists:
-        return _official(files, lists[0], names, pictures)
+        return _official(files, lists[0], names, pictures, numbering)
     if any(_CLASS_FOLDER.search(name) and _raf_stem(name) for name in names):
         if pictures != "aligned":
             raise DataError(f"{source.path} has class folders, which hold only aligned pictures, not {pictures!r}")
-        return _class_folders(files, names)
+        return _class_folders(files, names, numbering)
     raise DataError(f"{source.path} is not RAF-DB; expected {EXPECTED}")
 
 
@@ -78,7 +83,7 @@ def _raf_stem(name: str) -> str | None:
     return stem if _STEM.fullmatch(stem) else None
 
 
-def _official(files: LabelFiles, list_name: str, names: list[str], pictures: str) -> Listing:
+def _official(files: LabelFiles, list_name: str, names: list[str], pictures: str, numbering: Numbering) -> Listing:
     folder = list_name.rpartition("/")[0]
     root = folder.removesuffix("EmoLabel") if f"/{folder}".endswith("/EmoLabel") else folder and f"{folder}/"
     below = [name for name in names if name.startswith(root)]
@@ -90,7 +95,7 @@ def _official(files: LabelFiles, list_name: str, names: list[str], pictures: str
             f"{files.source.path} has no pictures in a folder {pictures!r} beside {list_name}"
             + (f"; there are some in {', '.join(folders)}: name one of these" if folders else "; unpack aligned.zip")
         )
-    labels = _listed_labels(files, list_name)
+    labels = _listed_labels(files, list_name, numbering)
     suffix = "_aligned.jpg" if pictures == "aligned" else ".jpg"
     attributes, landmarks = _manual_annotations(files, below, labels)
     boxes = _boxes(files, below, labels) if pictures == "original" else {}
@@ -116,29 +121,38 @@ def _official(files: LabelFiles, list_name: str, names: list[str], pictures: str
         warnings.append(f"without gender, race and age group are {some(without, 'face')}")
     if pictures == "original" and (without := [stem for stem in labels if stem not in boxes]):
         warnings.append(f"without a face box in Annotation/boundingbox are {some(without, 'face')}")
-    return _listing(files, f"the basic subset, pictures of {pictures}", pictures, faces, warnings, bool(attributes))
+    description = f"the basic subset, pictures of {pictures}"
+    return _listing(files, description, pictures, faces, warnings, numbering, bool(attributes))
 
 
-def _listed_labels(files: LabelFiles, list_name: str) -> dict[str, int]:
-    """{train_00001: label from 0} in the order of the list."""
+def _listed_labels(files: LabelFiles, list_name: str, numbering: Numbering) -> dict[str, int]:
+    """{train_00001: index in LABELS} in the order of the list."""
     labels: dict[str, int] = {}
-    for number, line in files.lines(list_name):
-        where = f"line {number} of {list_name}"
+    for line_number, line in files.lines(list_name):
+        where = f"line {line_number} of {list_name}"
         fields = line.split()
         stem = _raf_stem(fields[0])
-        label = decimal(fields[-1])
-        if len(fields) != 2 or label is None:
+        number = decimal(fields[-1])
+        if len(fields) != 2 or number is None:
             files.malformed.append(f"{where} is {line[:80]!r}; expected a picture's name and its label")
         elif stem is None:
             files.malformed.append(f"{where} names {fields[0]}; expected a name such as train_00001.jpg")
-        elif not 1 <= label <= len(LABELS):
-            hint = ", as of the compound subset" if len(LABELS) < label <= 11 else ""
-            files.malformed.append(f"{where} has the label {label}{hint}; those of RAF-DB are 1 to {len(LABELS)}")
         elif stem in labels:
             files.malformed.append(f"{where} names {fields[0]} a second time")
+        elif (expression := numbering.read(number)) is None:
+            hint = ", as of the compound subset" if len(LABELS) < number <= 11 else ""
+            files.malformed.append(f"{where} has the label {number}{hint}; {numbering.expected}")
         else:
-            labels[stem] = label - 1
+            labels[stem] = LABELS.index(expression)
+    _check(numbering, files, labels)
     return labels
+
+
+def _check(numbering: Numbering, files: LabelFiles, stems: Iterable[str]) -> None:
+    """Raise DataError where the numbers of these faces are not the published ones."""
+    splits = {stem.partition("_")[0] for stem in stems}
+    counts = zip(*(_COUNTS[split] for split in splits), strict=True)
+    numbering.check(files.source.path, dict(zip(LABELS.expressions, map(sum, counts), strict=False)))
 
 
 def _manual_annotations(
@@ -191,35 +205,32 @@ def _numbers(
     return found
 
 
-def _class_folders(files: LabelFiles, names: list[str]) -> Listing:
+def _class_folders(files: LabelFiles, names: list[str], numbering: Numbering) -> Listing:
     found = [(name, match) for name in names if is_picture(name) and (match := _CLASS_FOLDER.search(name))]
-    # Whoever made folders of (label - 1) has a 0.
-    first = 0 if any(match[2] == "0" for _, match in found) else 1
     tables = _csv_labels(files, names)
     faces: dict[str, Listed] = {}
     for name, match in found:
-        stem, folder, label = _raf_stem(name), match[1], int(match[2]) - first
+        stem, folder, number = _raf_stem(name), match[1], int(match[2])
         if stem is None:
             files.malformed.append(f"{name} is not called as a picture of RAF-DB, such as train_00001_aligned.jpg")
             continue
         split = _split_of(stem.partition("_")[0], folder)
         if split is None:
             files.malformed.append(f"{name} stands in {folder}/ but is of RAF-DB's other split")
-        elif label >= len(LABELS):
-            files.malformed.append(f"{name} stands in folder {match[2]}, but the folders begin with 0 and end with 6")
         elif stem in faces:
             files.malformed.append(f"{name} stands in {faces[stem].picture} too")
-        elif tables.get(stem, label) != label:
-            files.malformed.append(f"{name} stands in folder {match[2]}, but its label is {tables[stem] + 1}")
+        elif (expression := numbering.read(number)) is None:
+            files.malformed.append(f"{name} stands in the folder {number}; {numbering.expected}")
+        elif tables.get(stem, number) != number:
+            files.malformed.append(f"{name} stands in the folder {number}, but its label is {tables[stem]}")
         else:
-            faces[stem] = Listed(split, f"{stem}.jpg", name, label)
+            faces[stem] = Listed(split, f"{stem}.jpg", name, LABELS.index(expression))
+    _check(numbering, files, faces)
     present = {_raf_stem(name) for name, _ in found}
     if absent := [stem for stem in tables if stem not in present]:
         files.malformed.append(f"in train_labels.csv or test_labels.csv but in no folder are {some(absent, 'face')}")
     warnings = ["these are class folders made by others, not the official layout; there are no attributes"]
-    if first == 0:
-        warnings.append("the class folders count from 0, so they are taken as RAF-DB's labels minus 1")
-    return _listing(files, "class folders", "aligned", list(faces.values()), warnings, attributes=False)
+    return _listing(files, "class folders", "aligned", list(faces.values()), warnings, numbering, attributes=False)
 
 
 def _split_of(own: str, folder: str) -> str | None:
@@ -231,7 +242,7 @@ def _split_of(own: str, folder: str) -> str | None:
 
 
 def _csv_labels(files: LabelFiles, names: list[str]) -> dict[str, int]:
-    """{train_00001: label from 0} of train_labels.csv and test_labels.csv, those that exist."""
+    """{train_00001: number} of train_labels.csv and test_labels.csv, those that exist."""
     labels = {}
     for name in names:
         if name.rpartition("/")[2] not in ("train_labels.csv", "test_labels.csv"):
@@ -239,7 +250,7 @@ def _csv_labels(files: LabelFiles, names: list[str]) -> dict[str, int]:
         for number, row in files.rows(name):
             stem, label = _raf_stem(row[0]), decimal(row[-1])
             if stem is not None and label is not None:
-                labels[stem] = label - 1
+                labels[stem] = label
             elif number > 1:  # the first line may be a header
                 files.malformed.append(
                     f"line {number} of {name} is {','.join(row)[:80]!r}; expected a name and a label"
@@ -248,14 +259,20 @@ def _csv_labels(files: LabelFiles, names: list[str]) -> dict[str, int]:
 
 
 def _listing(
-    files: LabelFiles, description: str, pictures: str, faces: list[Listed], warnings: list[str], attributes: bool
+    files: LabelFiles,
+    description: str,
+    pictures: str,
+    faces: list[Listed],
+    warnings: list[str],
+    numbering: Numbering,
+    attributes: bool,
 ) -> Listing:
     cause = "the official list has exactly these; lines or pictures are missing, or it was edited"
     return Listing(
         dataset=NAME,
         description=description,
         labels=LABELS,
-        protocol=f"pictures={pictures}",
+        protocol=f"pictures={pictures}{numbering.protocol}",
         faces=faces,
         inputs=files.inputs,
         attribute_names=ATTRIBUTE_NAMES if attributes else None,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
+from apvit.data.duplicates import perceptual_hash
 from apvit.data.errors import DataError
 from apvit.data.listing import Listed, Listing
 from apvit.data.pictures import NoFaceError, ReadFace, decode, pixel_group, read_shipped, work_on_faces
@@ -41,6 +42,8 @@ class Face:
     listed: Listed
     identity: str
     """Equal for equal pixels of the picture that is stored."""
+    hashed: bytes
+    """`duplicates.perceptual_hash` of these pixels."""
     group: str
     framing: str | None
     landmarks: tuple[float, ...] | None
@@ -114,7 +117,7 @@ class _Reader:
             else:
                 place = None if cut.made is None else self._append(cut.made)
                 group = listed.group or cut.identity
-                self._keep(Face(listed, cut.identity, group, cut.framing, cut.landmarks, place))
+                self._keep(Face(listed, cut.identity, cut.hashed, group, cut.framing, cut.landmarks, place))
 
     def align(self, faces: Sequence[Listed], alignment: Alignment, folder: Path, progress: Progress | None) -> None:
         """Align to the template, after a look at all pictures."""
@@ -138,8 +141,10 @@ class _Reader:
                 if isinstance(row, str):
                     self._leave_out(listed, row)
                 else:
-                    identity = pixel_group(decode(row.image, row.source))
-                    self._keep(Face(listed, identity, row.group, row.framing, row.landmarks, self._append(row.image)))
+                    pixels = decode(row.image, row.source)
+                    identity, hashed = pixel_group(pixels), perceptual_hash(pixels).tobytes()
+                    place = self._append(row.image)
+                    self._keep(Face(listed, identity, hashed, row.group, row.framing, row.landmarks, place))
 
     def _work(
         self, faces: Sequence[Listed], work: Callable[[ReadFace], _T], progress: Progress | None
@@ -183,6 +188,7 @@ class _Reader:
 @dataclass(frozen=True, slots=True)
 class _Cut:
     identity: str
+    hashed: bytes
     made: bytes | None
     framing: str
     landmarks: tuple[float, ...] | None
@@ -190,4 +196,5 @@ class _Cut:
 
 def _cut(face: ReadFace) -> _Cut:
     made = None if face.corner is None else face.encode()
-    return _Cut(pixel_group(face.pixels), made, face.framing, face.landmarks)
+    hashed = perceptual_hash(face.pixels).tobytes()
+    return _Cut(pixel_group(face.pixels), hashed, made, face.framing, face.landmarks)

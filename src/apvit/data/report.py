@@ -20,11 +20,14 @@ Kind = Literal[
 ]
 
 
+Severity = Literal["error", "warning"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong; errors make the data unusable, warnings make figures doubtful."""
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     kind: Kind
     message: str
     """One sentence with the numbers."""

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from apvit.data.errors import DataError
 from apvit.data.label_files import LabelFiles, is_picture, some, stem_of
+from apvit.data.label_meanings import ask_for, stated_meanings, stated_protocol
 from apvit.data.listing import Listed, Listing, Published
 from apvit.data.sources import Source
 from apvit.expressions import LABEL_SPACES
@@ -51,20 +54,23 @@ def recognises(source: Source) -> bool:
     return any(
         read[0] in _SPLITS and read[2] is not None and _FRAME_NAME.fullmatch(stem_of(name))
         for name in source.names
-        if is_picture(name) and (read := _read_name(name))
+        if is_picture(name) and (read := _read_name(name, FOLDERS))
     )
 
 
-def list_faces(source: Source, *, pictures: str = "aligned") -> Listing:
+def list_faces(source: Source, *, pictures: str = "aligned", labels: Mapping[Any, str] | None = None) -> Listing:
     """The faces of the official training and validation sets, the latter as `test`; films are groups.
 
     `pictures` "aligned" takes the official crops (891 and 431 faces), "frames" the whole stills (958 and 436), of
-    which the official aligner missed some; a result names which. Raises DataError where there are none of these.
+    which the official aligner missed some; a result names which. `labels` {folder: expression} states what folders mean
+    that are called otherwise. Raises DataError where there are none of these.
     """
     if pictures not in PICTURES:
         raise DataError(f"SFEW's pictures are {' or '.join(PICTURES)}, not {pictures!r}")
     files = LabelFiles(source)
-    found = [(name, *read) for name in source.names if is_picture(name) and (read := _read_name(name))]
+    stated = stated_meanings(labels, LABELS)
+    meanings = FOLDERS | stated
+    found = [(name, *read) for name in source.names if is_picture(name) and (read := _read_name(name, meanings))]
     unlabelled = [name for name, split, *_ in found if split not in _SPLITS]
     known = [(name, split, aligned, label) for name, split, aligned, label in found if split in _SPLITS]
     chosen = [
@@ -73,6 +79,9 @@ def list_faces(source: Source, *, pictures: str = "aligned") -> Listing:
         if bool(aligned) == (pictures == "aligned")
     ]
     if not any(label for *_, label in chosen):
+        numbers = sorted({folder for name, *_ in chosen if (folder := name.split("/")[-2]).isdecimal()})
+        if numbers:
+            raise DataError(f"SFEW's folders in {source.path} are called {', '.join(numbers)}, and {ask_for(numbers)}")
         other = PICTURES[1 - PICTURES.index(pictures)]
         raise DataError(
             f"{source.path} has none of SFEW's {pictures}"
@@ -83,7 +92,10 @@ def list_faces(source: Source, *, pictures: str = "aligned") -> Listing:
         warnings.append(f"the test set's labels were never published; ignored are {some(unlabelled, 'picture')}")
     unknown = Counter(name.rpartition("/")[0] for name, _, _, label in chosen if label is None)
     for folder, count in unknown.items():
-        files.malformed.append(f"{folder} with {count} pictures is called as no expression of SFEW (Angry to Surprise)")
+        files.malformed.append(
+            f"{folder} with {count} pictures is called as no expression of SFEW (Angry to Surprise); state what it "
+            f"means with --labels {folder.rpartition('/')[2]}=EXPRESSION"
+        )
     faces: dict[str, Listed] = {}
     replaced = []
     # "..._new" first: whoever downloaded both zips of the validation faces has most of them twice.
@@ -97,7 +109,7 @@ def list_faces(source: Source, *, pictures: str = "aligned") -> Listing:
             continue
         film = _FRAME_NAME.fullmatch(stem_of(file))
         faces[identity] = Listed(
-            split, identity, name, LABELS.index(FOLDERS[label.lower()]), group=film[1] if film else None
+            split, identity, name, LABELS.index(meanings[label.lower()]), group=film[1] if film else None
         )
     if replaced:
         warnings.append(f"standing in two folders, used once, are {some(replaced, 'face')}")
@@ -106,7 +118,7 @@ def list_faces(source: Source, *, pictures: str = "aligned") -> Listing:
         dataset=NAME,
         description=f"SFEW 2.0, {pictures}",
         labels=LABELS,
-        protocol=f"pictures={pictures} test=official validation",
+        protocol=f"pictures={pictures} test=official validation{stated_protocol(stated)}",
         faces=listed,
         inputs={},
         published={split: _published(pictures, split) for split in ("train", "test")},
@@ -115,7 +127,7 @@ def list_faces(source: Source, *, pictures: str = "aligned") -> Listing:
     )
 
 
-def _read_name(name: str) -> tuple[str, str, str | None] | None:
+def _read_name(name: str, meanings: Iterable[str]) -> tuple[str, str, str | None] | None:
     """`train`, `val` or `test`; the folder that says the faces are aligned, or ""; the expression's folder or None.
 
     None for a file that is in no folder of a split.
@@ -125,7 +137,7 @@ def _read_name(name: str) -> tuple[str, str, str | None] | None:
     if not splits:
         return None
     aligned = "/".join(folder for folder in folders if "aligned" in folder.lower())
-    expression = folders[-1] if folders[-1].lower() in FOLDERS else None
+    expression = folders[-1] if folders[-1].lower() in meanings else None
     return splits[-1], aligned, expression
 
 
