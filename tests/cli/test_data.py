@@ -126,12 +126,33 @@ def test_options_reach_the_dataset(tmp_path):
     assert 10 <= report["splits"][1]["faces"] <= 20
 
 
+def test_labels_and_groups_are_stated_and_shown(tmp_path):
+    root = trees.ck(tmp_path / "ck", "{expression}/{subject}x{sequence}x{frame}.png")
+    for path in [path for path in root.iterdir() if path.is_dir()]:
+        path.rename(root / str("adfhs".index(path.name[0]) + (path.name == "surprise")))
+    flags = ["--labels", "0=anger,1=disgust,2=fear,3=happy,4=sad,5=surprise", "--group-pattern", r"^(\d+)x"]
+    flags += ["--valid-share", 0.3, "--seed", 1]
+    groups = f"folder in {root}: class folders; 12 groups of 72 pictures by the pattern ^(\\d+)x\n"
+    for command, out in (("prepare", [tmp_path / "out"]), ("verify", [])):
+        result = run(command, "folder", root, *out, *flags)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.startswith(groups)
+    metadata = read_split(tmp_path / "out" / "valid.parquet").metadata
+    assert metadata.protocol.startswith(r"groups=^(\d+)x labels=0=anger,1=disgust,2=fear,3=happiness,4=sadness,5=surp")
+    report = json.loads(run("verify", "folder", root, *flags[:2], "--valid-share", 0.3, "--format", "json").stdout)
+    assert [finding["kind"] for finding in report["findings"]] == ["near-duplicates"]
+
+
 @pytest.mark.parametrize("command", ["prepare", "verify"])
 @pytest.mark.parametrize(
     ("flags", "status", "message"),
     [
         (("--protocol", "majority"), 1, "error: folder has no option protocol; its own are table"),
         (("--every", 2), 1, "error: folder has no option every; its own are table"),
+        (("--labels", "0"), 1, "error: labels are stated like 0=anger,1=disgust, not '0'"),
+        (("--labels", "sad=happyness"), 1, "error: labels say that sad is 'happyness', which is no expression; is hap"),
+        (("--group-pattern", "(a"), 1, "error: the group pattern (a is no regular expression: missing ), unterminated"),
+        (("--group-pattern", "(zebra)"), 1, "error: the group pattern (zebra) fits none of 4 pictures, such as happy/"),
         (("--shares", "a,b"), 2, "--shares is three numbers such as 0.75,0.1,0.15, not 'a,b'"),
     ],
 )

@@ -45,7 +45,7 @@ def test_every_dataset(tmp_path, load, name):
             assert (opened.metadata.protocol, opened.metadata.counts) == (metadata.protocol, metadata.counts)
         assert not seen & set(faces.groups)
         seen |= set(faces.groups)
-    report = verify(name, root)
+    report = verify(name, root, **options)
     assert not report.failed(), report.findings
     assert sum(counts.faces for counts in report.splits) == sum(expected.values())
 

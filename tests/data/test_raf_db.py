@@ -229,12 +229,6 @@ def test_class_folders(tmp_path, tables):
     assert listing.attribute_names is None
 
 
-def test_class_folders_that_count_from_zero(tmp_path):
-    listing = listed(trees.raf_db_class_folders(tmp_path, first=0, tables=False))
-    assert {f.source: f.label + 1 for f in listing.faces} == {f"{s}.jpg": n for s, n in trees.RAF_LABELS.items()}
-    assert "count from 0" in listing.warnings[1]
-
-
 def test_a_test_set_that_was_called_validation_is_still_test(tmp_path):
     listing = listed(trees.raf_db_class_folders(tmp_path, train="train_set", test="val_set"))
     assert {face.split for face in listing.faces if face.source.startswith("test_")} == {"test"}
@@ -256,7 +250,12 @@ def test_class_folders_with_a_leak(tmp_path):
 @pytest.mark.parametrize(
     ("table", "old", "new", "message"),
     [
-        ("train", "train_00001_aligned.jpg,2", "train_00001_aligned.jpg,3", "stands in folder 2, but its label is 3"),
+        (
+            "train",
+            "train_00001_aligned.jpg,2",
+            "train_00001_aligned.jpg,3",
+            "stands in the folder 2, but its label is 3",
+        ),
         ("test", "test_0001_aligned.jpg,2", "test_0001_aligned.jpg", "line 2 of test_labels.csv is 'test_0001_aligned"),
         ("train", "train_00001", "train_99999", "but in no folder are 1 face, the first: train_99999"),
     ],

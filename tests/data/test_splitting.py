@@ -78,3 +78,27 @@ def test_large_groups_come_near_the_shares():
     mask = carve(classes, groups, 0.2, 0)
     for label in range(4):
         assert mask[np.array(classes) == label].mean() == pytest.approx(0.2, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share", "taken"),
+    [
+        # Twelve people with two classes each: whoever is taken, two classes get more than their share.
+        ([6] * 12, 0.1, 1),
+        ([6] * 12, 0.25, 3),
+        ([6] * 12, 0.02, 0),
+        ([20, 20], 0.1, 0),
+        ([20, 20], 0.3, 1),
+        ([6] * 12 + [1] * 4, 0.1, None),
+    ],
+)
+def test_groups_of_few_classes(sizes, share, taken):
+    groups = [f"g{i}" for i, size in enumerate(sizes) for _ in range(size)]
+    classes = [(i + j % 2) % 6 for i, size in enumerate(sizes) for j in range(size)]
+    mask = carve(classes, groups, share, 0)
+    went = {group for group, goes in zip(groups, mask, strict=True) if goes}
+    assert not went & {group for group, goes in zip(groups, mask, strict=True) if not goes}
+    if taken is not None:
+        assert len(went) == taken
+    else:
+        assert share / 2 <= mask.mean() <= 2 * share

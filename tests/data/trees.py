@@ -7,9 +7,10 @@ layout, and tests edit the files afterwards for anything that is wrong.
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +271,52 @@ def class_folders(root: Path, *, splits: Sequence[str] = ("train", "val", "test"
             for i in range(each):
                 write_picture(root / split / folder / f"{i}.png")
     return root
+
+
+def renumber(root: Path, pattern: str, numbers: Mapping[int, int]) -> Path:
+    """Gives every number that `pattern` captures, in each text or path, the one that `numbers` has for it."""
+
+    def one(match: re.Match[str]) -> str:
+        start, end = (place - match.start() for place in match.span(1))
+        return match[0][:start] + str(numbers.get(int(match[1]), match[1])) + match[0][end:]
+
+    def replaced(text: str) -> str:
+        return re.sub(pattern, one, text, flags=re.MULTILINE)
+
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        if path.suffix in (".txt", ".csv", ".lst"):
+            path.write_text(replaced(path.read_text()))
+        elif path.suffix == ".npy" and path.stem.endswith("_exp"):
+            np.save(path, np.array(replaced(str(np.load(path)))))
+        else:
+            moved = root / replaced(path.relative_to(root).as_posix())
+            moved.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(moved)
+    return root
+
+
+def sequences(root: Path, names: Iterable[str]) -> Path:
+    """Pictures of which those are nearly equal whose names differ in the last number only: frames of a sequence."""
+    for name in names:
+        seed = zlib.crc32(re.sub(r"\d+(?=\D*$)", "", name).encode())
+        coarse = np.random.default_rng(seed).integers(0, 256, (6, 6), np.uint8)
+        whole = np.asarray(Image.fromarray(coarse).resize((48, 48), Image.Resampling.BICUBIC), np.int64)
+        noise = np.random.default_rng(zlib.crc32(name.encode())).integers(-2, 3, whole.shape)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.clip(whole + noise, 0, 255).astype(np.uint8)).save(root / name)
+    return root
+
+
+def ck(root: Path, name: str = "{expression}/S{subject:03d}_{sequence:03d}_{frame:08d}.png") -> Path:
+    """CK+48: three frames of each of two sequences of twelve subjects, in folders of their expressions."""
+    expressions = ("anger", "disgust", "fear", "happy", "sadness", "surprise")
+    return sequences(
+        root,
+        (
+            name.format(expression=expressions[(s + q) % 6], subject=s, sequence=q, frame=9 + f)
+            for s in range(1, 13) for q in (1, 2) for f in range(3)
+        ),
+    )  # fmt: skip
 
 
 def labels_csv(root: Path, lines: Sequence[str], *, header: str = "path,label") -> Path:

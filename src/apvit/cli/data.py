@@ -374,13 +374,13 @@ def _show_warnings(warnings: list[str]) -> None:
 def _show_prepared(prepared: Prepared, name: str, src: Path, out: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from apvit.data import LEFT_OUT_FILE, SPLITS
 
     console = Console()
     _show_title(console, name, str(src), prepared.description)
-    table = Table("", *prepared.splits)
+    table = Table("", *(Column(split, overflow="fold") for split in prepared.splits))
     splits = list(prepared.splits.values())
     table.add_row("protocol", *(" on ".join(filter(None, (s.protocol, s.vote_source))) for s in splits))
     for key in ("before", *(f"also_in_{split}" for split in SPLITS), "after"):

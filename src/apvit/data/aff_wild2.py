@@ -165,7 +165,7 @@ def _frame_labels(files: LabelFiles, name: str, classes: int, numbering: Numberi
             "or later"
         )
     expected = [list(space.expressions) for space in LABELS.values()]
-    if header not in expected and (not numbering.stated or not header or decimal(header[0]) is not None):
+    if header not in expected and not (numbering.stated and header and header[0][:1].isalpha()):
         whole = ",".join(title.capitalize() for title in _EIGHT.expressions)
         renamed = sorted(header) in map(sorted, expected)
         hint = f"; if that is its order, give --labels {written_labels(dict(enumerate(header)))}" if renamed else ""

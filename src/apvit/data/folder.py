@@ -72,11 +72,11 @@ def list_faces(
         first = f" ({files.malformed[0]})" if files.malformed else ""
         raise DataError(f"{source.path} has {found}{first}, and at least two are needed; expected {EXPECTED}")
     space = LabelSpace(NAME, tuple(name for name in EXPRESSIONS if name in used))
-    if any(face.group for face, _ in entries):
-        if group_pattern not in (AUTO, NONE):
-            raise DataError(f"{table} has a column group: leave out group-pattern, or empty that column")
-        group_pattern = NONE
-    groups = find_groups([face.picture for face, _ in entries], [name for _, name in entries], group_pattern)
+    has_groups = any(face.group for face, _ in entries)
+    if has_groups and group_pattern not in (AUTO, NONE):
+        raise DataError(f"{table} has a column group: leave out group-pattern, or empty that column")
+    pictures, expressions = [face.picture for face, _ in entries], [name for _, name in entries]
+    groups = find_groups(pictures, expressions, NONE if has_groups else group_pattern)
     faces = [
         replace(face, label=None if name is None else space.index(name), group=face.group or group)
         for (face, name), group in zip(entries, groups.names, strict=True)
@@ -88,6 +88,7 @@ def list_faces(
         labels=space,
         protocol=f"{chosen}{stated_protocol(stated)}".strip() or None,
         faces=_numbered(faces),
+        grouping=None if has_groups else groups.described,
         inputs=files.inputs,
         malformed=files.malformed,
     )

@@ -49,6 +49,7 @@ _FITS = 0.1
 """Largest distance, as `_distance` has it, of counts that fit an order."""
 _ENOUGH = 100
 """Of fewer faces the counts say nothing: of drawn subsets, one in a hundred and more seems to have another order."""
+_EXACT = 1e-9
 _CLEAR = 0.05
 """Two orders whose distances differ by less than this are not told apart."""
 
@@ -190,31 +191,35 @@ class Numbering:
             f"the labels of {self._dataset} in {where} are {numbers[0]} to {numbers[-1]}, the published ones are "
             f"{self._first} to {last}, so what they mean is not known: "
         )
-        if fits and fits[0].distance < _FITS and (len(fits) == 1 or fits[1].distance - fits[0].distance > _CLEAR):
-            raise DataError(
-                f"{sentence}the counts fit {fits[0].title} best, --labels {written_labels(fits[0].meanings)}"
+        likely = [
+            _Fit(0.0, title, _numbered(order, base))
+            for title, order in (
+                ("the published order", self._space.expressions),
+                ("alphabetical order", sorted(self._space.expressions)),
             )
-        published, alphabetical = (
-            written_labels(_numbered(order, base))
-            for order in (self._space.expressions, sorted(self._space.expressions))
-        )
-        raise DataError(
-            f"{sentence}state it with --labels, such as --labels {published} if this is the published order, or "
-            f"--labels {alphabetical} if it is alphabetical"
-        )
+        ]
+        if fits and fits[0].distance < _FITS:
+            likely = [fit for fit in fits if fit.distance < fits[0].distance + _CLEAR and fits[0].distance > _EXACT]
+            likely = likely or fits[:1]
+        if len(likely) == 1:
+            raise DataError(
+                f"{sentence}the counts fit {likely[0].title} best, --labels {written_labels(likely[0].meanings)}"
+            )
+        choices = " or ".join(f"--labels {written_labels(fit.meanings)} if it is {fit.title}" for fit in likely)
+        raise DataError(f"{sentence}state it, with {choices}")
 
     def _refuse_counts(self, where: Path, published: Mapping[str, int], best: _Fit) -> None:
         own = self._distance(published, self._meanings)
-        exact = best.distance < 1e-9
-        if own is None or best.distance > _FITS or own <= 2 * best.distance + (1e-9 if exact else _CLEAR):
+        margin = _CLEAR if best.distance > _EXACT else _EXACT
+        if own is None or best.distance > _FITS or own <= 2 * best.distance + margin:
             return
         odd = max(self._meanings, key=lambda number: abs(self._found[number] - published[self._meanings[number]]))
         name = self._meanings[odd]
         raise DataError(
             f"the counts of {self._dataset} in {where} do not fit the published numbering ({self._found[odd]:,} faces "
             f"have the label {odd}, published are {published[name]:,} of {name}) but fit {best.title}: state the "
-            f"order with --labels {written_labels(best.meanings)}, or if it is the published one after all, with --labels "
-            f"{written_labels(self._meanings)}"
+            f"order with --labels {written_labels(best.meanings)}, or if it is the published one after all, with "
+            f"--labels {written_labels(self._meanings)}"
         )
 
     def _fits(self, published: Mapping[str, int], bases: Collection[int]) -> list[_Fit]:

@@ -88,5 +88,7 @@ class Listing:
     """Width and height that the dataset promises of every picture; another size is an error."""
     also_in_test: frozenset[str] | None = None
     """`Listed.source` of faces that also stand in a test split that is not here, where somebody told."""
+    grouping: str | None = None
+    """How groups were found in the pictures' names, empty for none; None where the dataset itself names groups."""
     split_protocols: dict[str, str] = field(default_factory=dict)
     """The protocol of each split whose protocol is not `protocol`."""

@@ -11,10 +11,10 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,6 +67,21 @@ class Choices:
                     f"the splits of {dataset.NAME} in {source.path} are given, none is drawn: leave out {option}"
                 )
         return listing
+
+    def divide(self, listing: Listing, faces: Mapping[str, list[Face]]) -> Divided:
+        """The faces that were read, by split, as they are prepared; DataError where train cannot be carved."""
+        try:
+            return divide(
+                faces,
+                drop_leaks=self.drop_leaks,
+                valid_share=self.carved_share(listing) if "train" in faces else 0.0,
+                seed=self.seed or 0,
+                also_in_test=listing.also_in_test,
+            )
+        except DataError as error:
+            if not listing.grouping:
+                raise
+            raise DataError(f"{error}; these are {listing.grouping}: --group-pattern names others, or none") from None
 
     def carved_share(self, listing: Listing) -> float:
         """Share of train that becomes valid."""
@@ -168,10 +183,20 @@ def _lacks_valid(listing: Listing) -> bool:
     return "train" in splits and "valid" not in splits
 
 
-def carved_warning(finding: Finding, dataset: Dataset) -> str:
-    """What `dividing.find_carved` found, and what to do."""
-    remedy = ", so name what belongs together, such as a person or a video, with --group-pattern"
-    return f"{finding.message}; valid is carved from train{remedy if 'group_pattern' in options_of(dataset) else ''}"
+def carved_findings(listing: Listing, divided: Divided) -> list[Finding]:
+    """What is wrong with the valid split where it was carved, and what to do."""
+    if divided.carved is None:
+        return []
+    remedy = "" if listing.grouping is None else ": name a person or a video as a group with --group-pattern"
+    findings = [
+        replace(finding, message=f"{finding.message}; valid is carved from train{remedy}")
+        for finding in find_carved(divided.faces, listing.labels)
+    ]
+    train, valid = ({face.listed.label for face in divided.faces[split]} for split in ("train", "valid"))
+    if missing := [name for label, name in enumerate(listing.labels.expressions) if label in train - valid]:
+        message = f"valid, carved from train in whole groups, has no face of {', '.join(missing)}: a larger valid-share"
+        findings.append(Finding("warning", "counts", f"{message} takes more groups"))
+    return findings
 
 
 class _Preparation:
@@ -202,18 +227,10 @@ class _Preparation:
             self._source, listing, needed, self._made, alignment=choices.alignment, folder=aligning, progress=progress
         )
         self._note_left_out(readout)
-        divided = divide(
-            readout.faces,
-            drop_leaks=choices.drop_leaks,
-            valid_share=self._carved_share if "train" in needed else 0.0,
-            seed=choices.seed or 0,
-            also_in_test=listing.also_in_test,
-        )
-        if divided.carved is not None:
-            self.warnings += [
-                f"{carved_warning(finding, self._dataset)}; the first: {finding.details[0]}"
-                for finding in find_carved(divided.faces, listing.labels)
-            ]
+        divided = choices.divide(listing, readout.faces)
+        for finding in carved_findings(listing, divided):
+            first = f"; the first: {finding.details[0]}" if finding.details else ""
+            self.warnings.append(finding.message + first)
         return {
             split: (divided.faces[split], self._metadata(split, divided, readout))
             for split in SPLITS

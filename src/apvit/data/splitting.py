@@ -40,7 +40,9 @@ def carve(classes: Sequence[Hashable], groups: Sequence[str], share: float, seed
     classes: label of each face, or None, which counts as a class of its own. groups: its group's name. Groups are
     taken largest first, equal ones in an order drawn by `seed` from their names alone, so that the same groups give
     the same part in whatever order files are listed; each is taken if that brings the counts per class nearer to
-    their shares. A class of two faces or more is given one at least, where its groups allow.
+    their shares. A class of two faces or more is given one at least, where its groups allow. Where that takes less than
+    half of the share, as with groups of few classes each, those follow that disturb the classes least, as long as no
+    more than twice the share is taken.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for i, group in enumerate(groups):
@@ -49,16 +51,27 @@ def carve(classes: Sequence[Hashable], groups: Sequence[str], share: float, seed
     wanted = {label: max(share * total, float(total > 1)) if share else 0.0 for label, total in totals.items()}
     taken: Counter[Hashable] = Counter()
     mask = np.zeros(len(classes), bool)
-    for group in sorted(members, key=lambda name: (-len(members[name]), _draw(name, seed))):
-        counts = Counter(classes[i] for i in members[group])
-        # The sum over classes of (taken - wanted)² / wanted, after minus before.
-        change = sum(
+
+    def change(group: str) -> float:
+        """The sum over classes of (taken - wanted)² / wanted with the group, less that without."""
+        return sum(
             count * (2 * (taken[label] - wanted[label]) + count) / max(wanted[label], 1e-9)
-            for label, count in counts.items()
+            for label, count in Counter(classes[i] for i in members[group]).items()
         )
-        if change < 0:
-            taken += counts
-            mask[members[group]] = True
+
+    def take(group: str) -> None:
+        taken.update(classes[i] for i in members.pop(group))
+        mask[indices[group]] = True
+
+    indices = dict(members)
+    for group in sorted(members, key=lambda name: (-len(members[name]), _draw(name, seed))):
+        if change(group) < 0:
+            take(group)
+    while taken.total() < share * len(classes) / 2:
+        room = 2 * share * len(classes) - taken.total()
+        if not (fitting := [group for group in members if len(members[group]) <= room]):
+            break
+        take(min(fitting, key=lambda name: (change(name), _draw(name, seed))))
     return mask
 
 

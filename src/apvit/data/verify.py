@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from apvit.data.counts import compare_counts, split_counts
-from apvit.data.datasets import Dataset, get_dataset
-from apvit.data.dividing import divide, find_carved, identified
+from apvit.data.datasets import get_dataset
+from apvit.data.dividing import identified
 from apvit.data.duplicates import (
     HASH_BYTES,
     find_duplicates,
@@ -21,7 +21,7 @@ from apvit.data.duplicates import (
 from apvit.data.errors import DataError
 from apvit.data.listing import Listing
 from apvit.data.pictures import NoFaceError, ReadFace, pixel_group, work_on_faces
-from apvit.data.preparing import Choices, carved_warning
+from apvit.data.preparing import Choices, carved_findings
 from apvit.data.reading import Face
 from apvit.data.report import Finding, Report, Severity, counted
 from apvit.data.rows import SPLITS, Progress
@@ -79,30 +79,18 @@ def verify(
     findings += find_duplicates(faces)
     findings += find_near_duplicates(faces, hashes)
     findings += find_straddling(faces)
-    findings += _carve(dataset, listing, checked.faces, choices)
+    findings += _carve(listing, checked.faces, choices)
     return Report(name, str(src), listing.description, tuple(split_counts(listing)), tuple(findings))
 
 
-def _carve(dataset: Dataset, listing: Listing, faces: list[Face], choices: Choices) -> list[Finding]:
+def _carve(listing: Listing, faces: list[Face], choices: Choices) -> list[Finding]:
     """What is wrong with the valid split that `prepare` would carve."""
-    share = choices.carved_share(listing)
     read = {split: [face for face in faces if face.listed.split == split] for split in SPLITS}
-    if not share or not read["train"]:
-        return []
     try:
-        divided = divide(
-            {split: members for split, members in read.items() if members},
-            drop_leaks=choices.drop_leaks,
-            valid_share=share,
-            seed=choices.seed or 0,
-            also_in_test=listing.also_in_test,
-        )
+        divided = choices.divide(listing, {split: members for split, members in read.items() if members})
     except DataError as error:
         return [Finding("error", "groups", str(error))]
-    return [
-        replace(finding, message=carved_warning(finding, dataset))
-        for finding in find_carved(divided.faces, listing.labels)
-    ]
+    return carved_findings(listing, divided)
 
 
 def _check(source: Source, listing: Listing, progress: Progress | None) -> _Checked:
