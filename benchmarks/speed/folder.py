@@ -108,7 +108,8 @@ class Alone:
         pool = start_workers(workers)
         pictures = [read_picture(path) for path in self.paths]
         found = [one._detect(picture) for picture in pictures]
-        crops = [crop for picture, faces in zip(pictures, found, strict=True) for crop in one._frame(picture, faces)[1]]
+        pairs = zip(pictures, found, strict=True)
+        crops = [crop for picture, faces in pairs for _, crop in one._frame(picture, faces)[0]]
         size = one.batch_size
         batches = [crops[start : start + size] for start in range(0, len(crops), size)]
         detector = one._detector

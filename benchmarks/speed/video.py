@@ -107,7 +107,8 @@ def measure(path: Path, annotated: Path, rounds: int) -> dict[str, dict[str, flo
         raise SystemExit(f"only {len(faces)} of {len(found)} frames have their face: this would time something else")
     searched = [frame.picture for frame in found if frame.tracks and frame.tracks[0].detected]
     where = [recognizer._detect(picture) for picture in pictures]
-    crops = [crop for picture, one in zip(pictures, where, strict=True) for crop in recognizer._frame(picture, one)[1]]
+    framed = [pair for picture, one in zip(pictures, where, strict=True) for pair in recognizer._frame(picture, one)[0]]
+    crops = [crop for _, crop in framed]
 
     def decode() -> None:
         with Clip(path) as clip:

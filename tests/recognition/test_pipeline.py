@@ -27,10 +27,10 @@ def prepare(source: tuple[int, int, bool]) -> Prepared:
     number, faces, good = source
     time.sleep(SHORT * (number % 2))
     if not good:
-        return Prepared(Recognition(source, None, None, [], ValueError("bad")), [], [])
+        return Prepared(Recognition(source, None, None, [], ValueError("bad")), [])
     picture = np.zeros((10, 10, 3), np.uint8)
     crops = [np.full((2, 2, 3), 16 * (number % 16) + i, np.uint8) for i in range(faces)]
-    return Prepared(Recognition(source, 10, 10, [], None, picture), list(range(faces)), crops)
+    return Prepared(Recognition(source, 10, 10, [], None, picture), list(enumerate(crops)))
 
 
 def classify(crops: Sequence[Any]) -> list[FaceOutput]:
@@ -42,7 +42,7 @@ def finish(prepared: Prepared, outputs: Sequence[FaceOutput]) -> Recognition:
     if prepared.recognition.error is not None:
         return prepared.recognition
     faces = []
-    for _, (probability, patches, _) in zip(prepared.detections, outputs, strict=True):
+    for _, (probability, patches, _) in zip(prepared.framed, outputs, strict=True):
         high = max(probability, 1 - probability)
         names = {"anger": probability, "fear": 1 - probability}
         faces.append(Face((0, 0, 1, 1), None, None, None, high, names, patches))

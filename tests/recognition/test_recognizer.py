@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.recognition.spoiling import spoil
 
 import apvit
 from apvit.faces.pictures import PictureError
@@ -323,24 +324,10 @@ def test_a_profile_of_nothing() -> None:
     assert str(profile).splitlines()[-1] == "0 pictures, 0 faces in 0.00 s: 0.0 faces/s, 0.0 pictures/s"
 
 
-class _Spoiled:
-    """The real detector, but the smallest face of every picture has its landmarks on one point."""
-
-    def __init__(self, detector: Any):
-        self.detector = detector
-
-    def detect(self, pictures: Any) -> Any:
-        found = self.detector.detect(pictures)
-        for faces in found:
-            faces.sort(key=lambda one: one.box[0] - one.box[2])
-            faces[-1:] = [replace(one, landmarks=np.ones((5, 2), np.float32)) for one in faces[-1:]]
-        return found
-
-
 def test_a_face_that_cannot_be_aligned_is_left_out_alone(weights: Path, crowd: np.ndarray, tmp_path: Path) -> None:
     recognizer = Recognizer(weights, device="cpu", workers=2)
     whole = recognizer(crowd)
-    recognizer._detector = _Spoiled(recognizer._detector)
+    spoil(recognizer, -1)
     sentence = "1 of 3 faces was left out: the landmarks all lie on one point"
     with pytest.warns(FaceWarning, match=f"^{sentence}"):
         faces = recognizer(crowd)

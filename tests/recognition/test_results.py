@@ -113,8 +113,9 @@ def test_json_has_the_documented_keys() -> None:
 
 def test_a_recognition_is_faces_or_an_error() -> None:
     good = Recognition("a.jpg", 40, 50, [Face(**GOOD)])
-    assert list(good.to_dict()) == ["source", "width", "height", "faces", "error"]
+    assert list(good.to_dict()) == ["source", "width", "height", "faces", "error", "warning"]
     assert good.to_dict()["error"] is None
     bad = Recognition("b.jpg", None, None, [], PictureError("one\nsentence"))
-    assert bad.to_dict() == {"source": "b.jpg", "width": None, "height": None, "faces": [], "error": "one sentence"}
+    nothing = {"source": "b.jpg", "width": None, "height": None, "faces": []}
+    assert bad.to_dict() == {**nothing, "error": "one sentence", "warning": None}
     assert Recognition("b", None, None, [], OSError()).error_text == "OSError"

@@ -42,12 +42,15 @@ def face(x: float = 1, *, whole: bool = False, embedding: Any = None, expression
     )
 
 
+WARNING = "1 of 2 faces was left out: the landmarks all lie on one point"
 FOUND = [
     Recognition("two.jpg", 640, 480, [face(1), face(50)]),
     Recognition("none.jpg", 64, 48, []),
     Recognition('odd, "name"\n.jpg', None, None, [], PictureError("'odd' is empty; copy it again")),
     Recognition(Path("whole.png"), 48, 48, [face(whole=True, expression=None)]),
     Recognition("caf\udce9.jpg", 48, 48, [face()]),
+    Recognition("some.jpg", 48, 48, [face()], warning=WARNING),
+    Recognition("all.jpg", 48, 48, [], warning=WARNING),
 ]
 
 
@@ -62,21 +65,25 @@ def write(form: str, path: Path, found: list[Recognition] = FOUND, **options: An
 def test_json_lines_have_one_object_per_input(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in write("jsonl", tmp_path / "o.jsonl").read_text("utf-8").splitlines()]
     assert lines == [found.to_dict() for found in FOUND]
-    assert [len(line["faces"]) for line in lines] == [2, 0, 0, 1, 1]
+    assert [len(line["faces"]) for line in lines] == [2, 0, 0, 1, 1, 1, 0]
+    assert [line["warning"] for line in lines] == [None] * 5 + [WARNING] * 2
     assert lines[2] == {
         **{"source": 'odd, "name"\n.jpg', "width": None, "height": None, "faces": []},
         "error": "'odd' is empty; copy it again",
+        "warning": None,
     }
 
 
-def test_csv_has_one_row_per_face_and_one_per_bad_input(tmp_path: Path) -> None:
+def test_csv_has_one_row_per_face_and_one_per_bad_input_or_picture_whose_faces_were_left_out(tmp_path: Path) -> None:
     text = write("csv", tmp_path / "o.csv").read_text("utf-8")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert list(rows[0]) == columns(NAMES)
     assert [(row["source"], row["face"]) for row in rows] == [
         *(("two.jpg", "1"), ("two.jpg", "2"), ('odd, "name"\n.jpg', ""), ("whole.png", "1"), ("caf\\udce9.jpg", "1")),
+        *(("some.jpg", "1"), ("all.jpg", "")),
     ]
-    first, _, bad, whole, _ = rows
+    first, _, bad, whole, *_ = rows
+    assert [row["warning"] for row in rows] == [""] * 5 + [WARNING] * 2
     assert (first["width"], first["x2"], first["nose_x"], first["nose_y"]) == ("640", "31.123", "5.0", "6.0")
     assert (first["detection_score"], first["expression"], first["p_contempt"]) == ("0.987654", "happiness", "0.2")
     assert bad["error"] == "'odd' is empty; copy it again"
@@ -93,7 +100,8 @@ def test_parquet_has_the_rows_of_csv_with_types(tmp_path: Path) -> None:
         *("string", "int32", "int32", "double", "double", "string"),
     ]
     rows = table.to_pylist()
-    assert [row["face"] for row in rows] == [1, 2, None, 1, 1]
+    assert [row["face"] for row in rows] == [1, 2, None, 1, 1, 1, None]
+    assert [row["warning"] for row in rows] == [None] * 5 + [WARNING] * 2
     assert rows[0]["x2"] == 31.123
     assert rows[2]["error"] == "'odd' is empty; copy it again"
     assert rows[3]["nose_x"] is None
@@ -212,6 +220,8 @@ def test_the_table_has_one_line_per_face_and_aligned_columns() -> None:
         "   -  error: 'odd' is empty; copy it again",
         "   1  unsure      0.70 ███████     whole.png",
         "   1  happiness   0.70 ███████     caf\\udce9.jpg",
+        "   1  happiness   0.70 ███████     some.jpg",
+        "   -  no face                      all.jpg",
     ]
 
 

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tests.recognition.clips import scene, write_clip
+from tests.recognition.spoiling import spoil
 
-from apvit.recognition import Recognizer
+from apvit.recognition import FaceWarning, Recognizer
 from apvit.recognition.video.ahead import ReadAhead
 from apvit.recognition.video.clip import Clip, is_stream
 from apvit.recognition.video.errors import StoppedError, VideoError
@@ -374,6 +375,24 @@ def test_faces_are_those_of_single_pictures(recognizer: Recognizer, frames_of_tw
     assert not followed.tracks[0].detected
     assert followed.tracks[0].face.landmarks is not None
     np.testing.assert_allclose(followed.tracks[0].face.landmarks, found.landmarks, atol=3)
+
+
+def test_a_face_that_cannot_be_framed_is_left_out_alone_and_named(
+    weights: Path, photographs: dict[str, Path], tmp_path: Path
+) -> None:
+    recognizer = spoil(Recognizer(weights, device="cpu"), 0)
+    hopper, astronaut = (next(scene(photographs[name], [(0, 136)])) for name in ("grace_hopper", "astronaut"))
+    crowd = np.concatenate([hopper, astronaut, hopper[::2, ::2].repeat(2, 0)[:, :120]], axis=1)
+    (frame, _) = recognizer.video(write_clip(tmp_path / "crowd.mp4", [crowd] * 2))
+    assert frame.picture is not None
+    with pytest.warns(FaceWarning, match="left out"):
+        alone = {face.box: face for face in recognizer(frame.picture)}
+    assert len(alone) >= 1
+    assert {face.box for face in frame.tracks} == set(alone)
+    for face in frame.tracks:
+        assert face.face.probabilities == pytest.approx(alone[face.box].probabilities, abs=1e-5)
+    assert frame.warning is not None
+    assert frame.warning.startswith(f"1 of {len(alone) + 1} faces was left out: the landmarks all lie on one point")
 
 
 def test_probabilities_are_smoothed_and_the_raw_ones_kept(frames_of_two: list[VideoFrame]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -46,9 +47,9 @@ FRAMES = [
     frame(0, face(1, "happiness")),
     frame(1, face(1, "happiness"), face(2, "anger", 40)),
     frame(2, face(1, "neutral"), face(2, "anger", 40)),
-    frame(3),
+    replace(frame(3), warning="1 of 1 faces was left out: the landmarks all lie on one point"),
     frame(4, face(1, None)),
-    frame(5, face(1, "neutral", points=False)),
+    replace(frame(5, face(1, "neutral", points=False)), warning="1 of 2 faces was left out"),
 ]
 
 
@@ -66,9 +67,15 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path, form: str) -> None:
     assert [one.to_dict() for one in read_table(path)] == [one.to_dict() for one in FRAMES]
 
 
+def test_a_table_from_before_there_were_warnings_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "old.csv", "csv")
+    path.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in path.read_text().splitlines()))
+    assert [one.to_dict() for one in read_table(path)] == [{**one.to_dict(), "warning": None} for one in FRAMES]
+
+
 def test_what_tables_hold(tmp_path: Path) -> None:
     line = json.loads(written(tmp_path / "t.jsonl", "jsonl").read_text().splitlines()[1])
-    assert list(line) == ["source", "frame", "time", "width", "height", "faces"]
+    assert list(line) == ["source", "frame", "time", "width", "height", "faces", "warning"]
     assert (line["frame"], line["time"]) == (1, 0.5)
     second = line["faces"][1]
     assert (second["track"], second["detected"], second["box"]) == (2, False, [40, 10, 60, 34.5])

@@ -8,9 +8,14 @@ from dataclasses import asdict
 
 import pytest
 from PIL import Image
+from tests.recognition.spoiling import spoil
 from tests.serve.serving import SMALL, Served, encoded
 
 from apvit.recognition import Recognizer
+from apvit.serve.inference import Recognizers
+from apvit.serve.messages import Asked, Upload
+from apvit.serve.options import Options
+from apvit.serve.settings import Limits, Network
 
 
 def test_the_results_are_those_of_apvit_recognize(served: Served, photo: bytes, crowd: bytes) -> None:
@@ -38,8 +43,19 @@ def test_the_results_are_those_of_apvit_recognize(served: Served, photo: bytes, 
         "height": None,
         "faces": [],
         "error": "'no.txt' is not a picture in a known format; save it as an 8-bit JPEG, PNG, WebP, TIFF, GIF or BMP",
+        "warning": None,
     }
     assert empty["error"].startswith("'empty.png' is empty")
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_a_face_that_was_left_out_is_told(crowd: bytes, explain: bool) -> None:
+    recognizers = Recognizers(Network(), Limits())
+    spoil(recognizers.get(Options(), explain=explain), -1)
+    (answer,) = recognizers.answer([Asked(explain, Options(), [Upload("c.png", crowd)])])
+    (result,) = answer["results"]
+    assert (result["source"], len(result["faces"]), result["error"]) == ("c.png", 2, None)
+    assert result["warning"].startswith("1 of 3 faces was left out: the landmarks all lie on one point")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,13 +20,6 @@ from apvit.cli.options import (
     Weights,
     check_outputs,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from apvit.explain.explanation import Explanation
-    from apvit.recognition import Face, Recognizer
 
 
 def explain(
@@ -83,7 +76,7 @@ def explain(
     from apvit.recognition import Recognizer
     from apvit.recognition.album import Album
     from apvit.recognition.sinks import printable
-    from apvit.recognition.sources import expand_sources, read_source
+    from apvit.recognition.sources import expand_sources
 
     check_outputs({"--json": json_file})
     recognizer = Recognizer(
@@ -103,19 +96,20 @@ def explain(
     try:
         for source in expand_sources(inputs, videos=False, skip=save_dir, null=null, warn=messages.warn):
             try:
-                picture = read_source(source)
-                found = _explained(recognizer, source, picture, messages)
+                found, explanations = recognizer.explained(source)
             except (ValueError, OSError) as error:
                 messages.error(sentence(error))
                 bad += 1
                 continue
-            for number, (face, explanation) in enumerate(found, 1):
+            if found.warning is not None:
+                messages.warn(f"{source}: {found.warning}")
+            for number, (face, explanation) in enumerate(zip(found.faces, explanations, strict=True), 1):
                 said = f"{explanation.likeliest} {face.probability:.2f}"
                 if face.expression is None:
                     said = f"{OPEN}: {said} is below {min_probability:.2f}"
                 title = printable(f"{Path(source).name}, face {number}: {said}")
                 # Where the picture already is the face, it would only be shown twice.
-                photograph = None if detector == "none" else picture
+                photograph = None if detector == "none" else found.picture
                 figure = draw_explanation(explanation, title, photograph=photograph)
                 name = extended(Path(source).stem, f"-{number}.png", of=Path(source).name)
                 try:
@@ -129,7 +123,7 @@ def explain(
                 if maps is not None:
                     record = {"source": source, "face": number, "box": face.to_dict()["box"], **explanation.to_dict()}
                     maps.write(json.dumps(record).encode() + b"\n")
-            if not found:
+            if not found.faces:
                 print(f"{printable(source)}  no face")
         whole = True
     finally:
@@ -141,19 +135,3 @@ def explain(
         print(f"panel  {album.save('panel.png', as_picture(gallery.draw()))}")
     if bad:
         raise typer.Exit(1)
-
-
-def _explained(
-    recognizer: Recognizer, source: str, picture: npt.NDArray[np.uint8], messages: Messages
-) -> list[tuple[Face, Explanation]]:
-    """`Recognizer.explain`, with its warning as a message."""
-    import warnings
-
-    from apvit.recognition import FaceWarning
-
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", FaceWarning)
-        found = recognizer.explain(picture)
-    for one in told:
-        messages.warn(f"{source}: {one.message}")
-    return found

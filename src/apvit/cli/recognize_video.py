@@ -162,7 +162,7 @@ class _Run:
         self.journal: Journal | None = None
         self.table = Path()
         self.stream: Table | None = None
-        self.frames = self.faces = self.resumed = 0
+        self.frames = self.faces = self.resumed = self.incomplete = 0
         self.last = 0.0
         self.interrupted = self.may_go_on = False
         self.error: str | None = None
@@ -217,6 +217,7 @@ class _Run:
     def _count(self, frame: VideoFrame) -> None:
         self.frames += 1
         self.faces += len(frame.tracks)
+        self.incomplete += frame.warning is not None
         self.last = frame.time
         self.messages.advance()
 
@@ -240,6 +241,8 @@ class _Run:
         seconds = time.monotonic() - self.start
         new = self.frames - self.resumed
         parts = [f"{self.frames:,} frames", f"{self.faces:,} faces in them"]
+        if self.incomplete:
+            parts.append(f"{self.incomplete:,} in which a face was left out (see `warning` in the results)")
         if self.progress.skipped:
             parts.append(f"{self.progress.skipped:,} skipped because they came faster than they could be looked at")
         if self.clip.broken:

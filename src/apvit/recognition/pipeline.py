@@ -39,11 +39,15 @@ QUEUED = 2
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture that was read: its recognition still without faces, and its `crops` uint8 [S, S, 3] in order."""
+    """A picture that was read: its recognition still without faces; each detection with its crop uint8 [S, S, 3]."""
 
     recognition: Recognition
-    detections: Sequence[Any]
-    crops: Sequence[Picture]
+    framed: Sequence[tuple[Any, Picture]]
+
+    @property
+    def crops(self) -> list[Picture]:
+        """What goes through the network, in order."""
+        return [crop for _, crop in self.framed]
 
     @property
     def pixels(self) -> int:
@@ -119,7 +123,7 @@ class Pipeline:
         outputs = chain.from_iterable(one.result() for one in window.passes)
         while window.pictures:
             prepared = window.pictures.popleft()
-            found = self._finish(prepared, [next(outputs) for _ in prepared.crops])
+            found = self._finish(prepared, [next(outputs) for _ in prepared.framed])
             self._profile.pictures += 1
             self._profile.faces += len(found.faces)
             del prepared  # the caller decides how long the picture stays
@@ -160,7 +164,7 @@ class Pipeline:
                     later.cancel()
                 self._preparing.clear()
                 break
-            faces = sum(len(prepared.crops) for prepared in self._window)
+            faces = sum(len(prepared.framed) for prepared in self._window)
             pixels = sum(prepared.pixels for prepared in self._window)
             if max(len(self._window), faces) >= self._window_size or pixels >= WINDOW_PIXELS:
                 self._close_window()

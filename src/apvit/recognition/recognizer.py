@@ -147,27 +147,37 @@ class Recognizer:
         source: path or http(s) URL, encoded bytes, PIL image, or RGB uint8 [H, W, 3]. Raises PictureError where it
         cannot be read.
         """
-        return self._recognise(source)[1]
+        prepared = self._prepare(source, Profile())
+        found = self._finish(prepared, self._classify(prepared.crops))
+        _warn(found, stacklevel=3)
+        return found.faces
 
     def explain(self, source: PictureSource) -> list[tuple[Face, Explanation]]:
         """The faces of one picture, largest first, each with why: what pooling kept, what spoke for its expression.
 
         Needs the engine "torch" (EngineError otherwise), since relevance needs gradients; else as calling.
         """
+        found, explanations = self.explained(source)
+        _warn(found, stacklevel=3)
+        return list(zip(found.faces, explanations, strict=True))
+
+    def explained(self, source: PictureSource) -> tuple[Recognition, list[Explanation]]:
+        """`explain` with all there is to know of the picture: its size, its pixels, its warning."""
         from apvit.explain.explanation import explain
         from apvit.explain.tracing import photograph_corners
 
-        prepared, faces = self._recognise(source)
-        picture = prepared.recognition.picture
+        prepared = self._prepare(source, Profile())
+        found = self._finish(prepared, self._classify(prepared.crops))
+        picture = found.picture
         assert picture is not None  # what cannot be read has raised
-        landmarks = [None if found is None else found.steady_landmarks for found in prepared.detections]
+        landmarks = [None if detection is None else detection.steady_landmarks for detection, _ in prepared.framed]
         explanations = explain(
             self._engine,
-            np.stack(prepared.crops) if prepared.crops else np.empty((0,), np.uint8),
+            np.stack(prepared.crops) if prepared.framed else np.empty((0,), np.uint8),
             corners=[photograph_corners(self.grid, picture.shape, points, self.template) for points in landmarks],
             min_probability=self.min_probability,
         )
-        return list(zip(faces, explanations, strict=True))
+        return found, list(explanations)
 
     def many(
         self, sources: Iterable[S], *, profile: Profile | None = None
@@ -180,9 +190,7 @@ class Recognizer:
         profile: filled with where the time goes
         """
         for found in self.recognitions(sources, profile=profile):
-            if found.warning is not None:
-                named = f"{found.source}: " if isinstance(found.source, (str, Path)) else ""
-                warnings.warn(named + found.warning, FaceWarning, stacklevel=2)
+            _warn(found, stacklevel=3)
             yield found.source, found.faces if found.error is None else found.error
 
     def recognitions(
@@ -227,13 +235,6 @@ class Recognizer:
     # The way of every picture, alone or among many: _prepare (read, _detect, _frame), _classify, _finish.
     # Frames of a video take the same steps, with tracks between them: video/recognising.py.
 
-    def _recognise(self, source: PictureSource) -> tuple[Prepared, list[Face]]:
-        """One picture from its source to its faces. A warning of it is shown as the caller's caller's."""
-        prepared = self._prepare(source, Profile())
-        if prepared.recognition.warning is not None:
-            warnings.warn(prepared.recognition.warning, FaceWarning, stacklevel=3)
-        return prepared, self._finish(prepared, self._classify(prepared.crops)).faces
-
     def _prepare(self, source: PictureSource, profile: Profile) -> Prepared:
         """A source read, its faces found and framed. Raises PictureError or OSError where it cannot be read."""
         from apvit.recognition.sources import read_source
@@ -242,9 +243,9 @@ class Recognizer:
             picture = read_source(source)
         found = self._detect(picture, profile)
         with profile.stage("align"):
-            framed, crops, warning = self._frame(picture, found)
+            framed, warning = self._frame(picture, found)
         height, width = picture.shape[:2]
-        return Prepared(Recognition(source, width, height, [], None, picture, warning), framed, crops)
+        return Prepared(Recognition(source, width, height, [], None, picture, warning), framed)
 
     def _prepare_or_error(self, profile: Profile, source: PictureSource) -> Prepared:
         """`_prepare`, or the error of a picture that cannot be used."""
@@ -253,7 +254,7 @@ class Recognizer:
         try:
             return self._prepare(source, profile)
         except (PictureError, OSError) as error:
-            return Prepared(Recognition(source, None, None, [], error), [], [])
+            return Prepared(Recognition(source, None, None, [], error), [])
 
     def _detect(self, picture: Picture, profile: Profile | None = None) -> Sequence[Detection | None]:
         """The faces that the picture keeps, largest first; None stands for the whole picture."""
@@ -267,16 +268,15 @@ class Recognizer:
 
     def _frame(
         self, picture: Picture, found: Sequence[Detection | None]
-    ) -> tuple[list[Detection | None], list[Picture], str | None]:
-        """Each face as the network was trained to see it, uint8 [S, S, 3]: which of them, those, and a warning.
+    ) -> tuple[list[tuple[Detection | None, Picture]], str | None]:
+        """Each face with what the network is to see of it, uint8 [S, S, 3], as in training; and a warning.
 
         Faces that cannot be aligned are left out: framed by their box they would get an answer, but no sound one.
         """
         from apvit.faces.alignment import AlignmentError, align, resize_face
 
         size, template = self.card.preprocessing.size, self.template
-        framed: list[Detection | None] = []
-        crops: list[Picture] = []
+        framed: list[tuple[Detection | None, Picture]] = []
         why: AlignmentError | None = None
         for detection in found:
             try:
@@ -287,12 +287,11 @@ class Recognizer:
             except AlignmentError as error:
                 why = error
             else:
-                framed.append(detection)
-                crops.append(crop)
+                framed.append((detection, crop))
         if why is None:
-            return framed, crops, None
+            return framed, None
         left_out = len(found) - len(framed)
-        return framed, crops, f"{left_out} of {len(found)} faces {'was' if left_out == 1 else 'were'} left out: {why}"
+        return framed, f"{left_out} of {len(found)} faces {'was' if left_out == 1 else 'were'} left out: {why}"
 
     def _classify(self, crops: Sequence[Picture], profile: Profile | None = None) -> list[FaceOutput]:
         """What the network says of each crop, in passes of at most `batch_size`."""
@@ -309,8 +308,8 @@ class Recognizer:
         picture = prepared.recognition.picture
         if picture is None:
             return prepared.recognition
-        pairs = zip(prepared.detections, outputs, strict=True)
-        return replace(prepared.recognition, faces=[self._face(picture, found, output) for found, output in pairs])
+        pairs = zip(prepared.framed, outputs, strict=True)
+        return replace(prepared.recognition, faces=[self._face(picture, found, output) for (found, _), output in pairs])
 
     def _face(self, picture: Picture, detection: Detection | None, output: FaceOutput) -> Face:
         """What was detected (None: the whole picture) with what the network says of it."""
@@ -328,6 +327,13 @@ class Recognizer:
             patches=patches,
             embedding=embedding if self.embeddings else None,
         )
+
+
+def _warn(found: Recognition, stacklevel: int) -> None:
+    """Show a recognition's warning, as that of the frame `stacklevel` calls up."""
+    if found.warning is not None:
+        named = f"{found.source}: " if isinstance(found.source, (str, Path)) else ""
+        warnings.warn(named + found.warning, FaceWarning, stacklevel=stacklevel)
 
 
 def _timed(profile: Profile | None, stage: str) -> AbstractContextManager[None]:

@@ -138,6 +138,7 @@ class Recognition:
             "height": self.height,
             "faces": [face.to_dict() for face in self.faces],
             "error": self.error_text,
+            "warning": self.warning,
         }
 
 

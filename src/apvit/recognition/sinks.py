@@ -97,17 +97,18 @@ def columns(expressions: Sequence[str]) -> list[str]:
         *("detection_score", "expression", "probability"),
         *probabilities,
         "error",
+        "warning",
     ]
 
 
 def rows(found: Recognition, expressions: Sequence[str], *, every_picture: bool = False) -> list[dict[str, Any]]:
-    """One row per face, counted from 1, or one with the error.
+    """One row per face, counted from 1, or one with the error, or with the warning that all faces were left out.
 
-    A picture without faces has none; with `every_picture` it has one, in which `face` and `error` are empty.
+    Another picture without faces has none; with `every_picture` it has one, in which `face` and `error` are empty.
     """
     record = found.to_dict()
-    start = {name: record[name] for name in ("source", "width", "height", "error")}
-    if found.error is not None or (every_picture and not found.faces):
+    start = {name: record[name] for name in ("source", "width", "height", "error", "warning")}
+    if not found.faces and (every_picture or found.error is not None or found.warning is not None):
         return [start]
     table = []
     for number, face in enumerate(record["faces"], 1):
@@ -190,7 +191,7 @@ class ParquetSink:
 
         self.expressions = tuple(expressions)
         self.every_picture = every_picture
-        types = {"source": pa.string(), "expression": pa.string(), "error": pa.string()}
+        types = {"source": pa.string(), "expression": pa.string(), "error": pa.string(), "warning": pa.string()}
         types |= {name: pa.int32() for name in ("face", "width", "height")}
         fields = [(name, types.get(name, pa.float64())) for name in columns(expressions)]
         if embeddings:

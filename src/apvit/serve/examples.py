@@ -15,7 +15,7 @@ FACE: dict[str, Any] = {
 
 RECOGNISED: dict[str, Any] = {
     "results": [
-        {"source": "grace.jpg", "width": 512, "height": 600, "faces": [FACE], "error": None},
+        {"source": "grace.jpg", "width": 512, "height": 600, "faces": [FACE], "error": None, "warning": None},
         {
             "source": "notes.txt",
             "width": None,
@@ -23,6 +23,7 @@ RECOGNISED: dict[str, Any] = {
             "faces": [],
             "error": "'notes.txt' is not a picture in a known format; save it as an 8-bit JPEG, PNG, WebP, TIFF, GIF "
             "or BMP",
+            "warning": None,
         },
     ],
     "milliseconds": {

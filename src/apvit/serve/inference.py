@@ -11,6 +11,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -164,12 +165,11 @@ class _Look:
             picture = self._decode(upload)
         except PictureError as error:
             return _failed(upload, error).to_dict()
-        pairs = self._recognizer.explain(picture)
-        height, width = picture.shape[:2]
-        found = Recognition(upload.name, width, height, [face for face, _ in pairs])
-        record = self._record(found)
-        for face, (_, explanation) in zip(record["faces"], pairs, strict=False):
-            face["explanation"] = {"face": _as_url(explanation.face), **explanation.to_dict()}
+        found, explanations = self._recognizer.explained(picture)
+        record = self._record(replace(found, source=upload.name))
+        if record["error"] is None:
+            for face, explanation in zip(record["faces"], explanations, strict=True):
+                face["explanation"] = {"face": _as_url(explanation.face), **explanation.to_dict()}
         return record
 
     def _decode(self, upload: Upload) -> npt.NDArray[np.uint8]:
@@ -184,7 +184,7 @@ class _Look:
             )
             found = Recognition(found.source, None, None, [], many)
         elif not isinstance(found.source, str):
-            found = Recognition("", found.width, found.height, found.faces, found.error)  # an array's text is long
+            found = replace(found, source="")  # an array's text is long
         return found.to_dict()
 
 

@@ -34,6 +34,7 @@ class Result(BaseModel):
     height: int | None
     faces: list[Face]
     error: str | None
+    warning: str | None
 
 
 class Explanation(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -74,6 +74,15 @@ def recognise(
         ahead.close(PATIENCE + 1)
 
 
+class _Seen(NamedTuple):
+    """A face of a frame: its track, where it is (None: the whole picture), whether a search found it, and its crop."""
+
+    number: int
+    detection: Detection | None
+    detected: bool
+    crop: Picture
+
+
 class _Passes:
     """The state that goes from frame to frame."""
 
@@ -106,21 +115,18 @@ class _Passes:
         """The faces of each frame; those of all frames go through the network together."""
         recognizer = self.recognizer
         tracked = [self._track(frame) for frame in frames]
-        crops: list[Picture] = []
-        for frame, faces in zip(frames, tracked, strict=True):
-            crops += recognizer._frame(frame.picture, [detection for _, detection, _ in faces])[1]
-        outputs = iter(recognizer._classify(crops))
-        for frame, faces in zip(frames, tracked, strict=True):
+        outputs = iter(recognizer._classify([face.crop for faces, _ in tracked for face in faces]))
+        for frame, (faces, warning) in zip(frames, tracked, strict=True):
             height, width = frame.picture.shape[:2]
             tracks = []
-            for number, detection, detected in faces:
+            for number, detection, detected, _ in faces:
                 face = recognizer._face(frame.picture, detection, next(outputs))
                 smoothed = self.smoother.step(number, frame.time, face.probabilities)
                 best = max(smoothed, key=lambda name: smoothed[name])
                 sure = smoothed[best] >= recognizer.min_probability
                 tracks.append(TrackedFace(number, face, detected, smoothed, best if sure else None, smoothed[best]))
-            yield VideoFrame(self.source, frame.index, frame.time, width, height, tracks, frame.picture)
-        self.smoother.keep(self.tracker.alive | {number for faces in tracked for number, _, _ in faces})
+            yield VideoFrame(self.source, frame.index, frame.time, width, height, tracks, frame.picture, warning)
+        self.smoother.keep(self.tracker.alive | {face.number for faces, _ in tracked for face in faces})
 
     def _is_searched(self, frame: ClipFrame) -> bool:
         """Whether the whole frame is searched for faces; asked once for each frame, in order."""
@@ -129,44 +135,43 @@ class _Passes:
             return True
         return slot(frame.time, SEARCH) != slot(before, SEARCH)
 
-    def _track(self, frame: ClipFrame) -> list[tuple[int, Detection | None, bool]]:
-        """The faces of a frame: number of the track, where it is (None: the whole picture), whether it was detected."""
-        if self.recognizer._detector is None:
-            return [(1, None, True)]
+    def _track(self, frame: ClipFrame) -> tuple[list[_Seen], str | None]:
+        """The faces of a frame, and a warning where a search found some that cannot be framed."""
+        recognizer = self.recognizer
+        if recognizer._detector is None:
+            framed, _ = recognizer._frame(frame.picture, [None])
+            return [_Seen(1, None, True, crop) for _, crop in framed], None
         if frame.cut:
             self.left |= set(self.scenes)
-        found = None
+        # Known by identity: what is followed and tracked is in another order than what was found.
+        crops: dict[Detection | None, Picture] = {}
+        found, warning = None, None
         if self._is_searched(frame):
-            found = [face for face in self.recognizer._detect(frame.picture) if face is not None]
+            framed, warning = recognizer._frame(frame.picture, recognizer._detect(frame.picture))
+            crops |= framed
+            found = [face for face in crops if face is not None]
         faces = self.tracker.step(
             frame.time,
-            None if found is None else [face for face in found if self._is_a_face(face)],
-            None if self.follower is None else lambda boxes: self._follow(frame.picture, boxes),
+            found,
+            None if self.follower is None else lambda boxes: self._follow(frame.picture, boxes, crops),
             {track for track in self.left if not same_scene(self.scenes[track], frame.scene)},
         )
         here = {face.track for face in faces}
         self.scenes |= dict.fromkeys(here, frame.scene)
         self.scenes = {track: self.scenes[track] for track in self.tracker.alive}
         self.left = (self.left - here) & set(self.scenes)
-        return [(face.track, face.detection, face.detected) for face in faces]
+        return [_Seen(face.track, face.detection, face.detected, crops[face.detection]) for face in faces], warning
 
-    def _follow(self, picture: Picture, boxes: list[Box]) -> list[Detection | None]:
+    def _follow(
+        self, picture: Picture, boxes: list[Box], crops: dict[Detection | None, Picture]
+    ) -> list[Detection | None]:
+        """Where the faces of the last frame are now; their crops are added to `crops`. One that has none is gone."""
         assert self.follower is not None
         least = self.recognizer.min_face or 0
-        return [
-            face if face is not None and max(face.sides) >= least and self._is_a_face(face) else None
-            for face in self.follower.follow(picture, boxes)
-        ]
-
-    def _is_a_face(self, detection: Detection) -> bool:
-        """Whether its landmarks can be aligned: in a video, a face that cannot be is one that was not found."""
-        from apvit.faces.alignment import AlignmentError, similarity
-
-        template = self.recognizer.template
-        try:
-            return template is None or similarity(detection.steady_landmarks, template.points) is not None
-        except AlignmentError:
-            return False
+        found = self.follower.follow(picture, boxes)
+        large = [face for face in found if face is not None and max(face.sides) >= least]
+        crops |= self.recognizer._frame(picture, large)[0]
+        return [face if face in crops else None for face in found]
 
 
 def _tracked(face: TrackedFace) -> Tracked:

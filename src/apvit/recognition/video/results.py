@@ -78,6 +78,7 @@ class VideoFrame:
     time: seconds from the video's start, as a player shows it
     width, height: of the upright frame in pixels; tracks: its faces by track number, empty where there are none
     picture: [height, width, 3] uint8 RGB, upright; None where it was read from a table
+    warning: one sentence where a face that a search found is not among `tracks`, since it could not be aligned
     """
 
     source: str
@@ -87,6 +88,7 @@ class VideoFrame:
     height: int
     tracks: list[TrackedFace]
     picture: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    warning: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What one line of JSON output holds."""
@@ -97,6 +99,7 @@ class VideoFrame:
             "width": self.width,
             "height": self.height,
             "faces": [face.to_dict() for face in self.tracks],
+            "warning": self.warning,
         }
 
     @classmethod
@@ -105,4 +108,6 @@ class VideoFrame:
         faces = [TrackedFace.from_dict(face) for face in values["faces"]]
         numbers = (values[name] for name in ("frame", "time", "width", "height"))
         index, time, width, height = numbers
-        return cls(str(values["source"]), int(index), float(time), int(width), int(height), faces)
+        return cls(
+            str(values["source"]), int(index), float(time), int(width), int(height), faces, None, values.get("warning")
+        )

@@ -17,7 +17,7 @@ from apvit.recognition.video.results import VideoFrame
 
 _FRAME = ("source", "frame", "time", "width", "height")
 _FACE = ("track", "detected", "x1", "y1", "x2", "y2")
-_TEXTS = ("source", "expression", "smoothed_expression")
+_TEXTS = ("source", "expression", "smoothed_expression", "warning")
 _INTEGERS = ("frame", "width", "height", "track")
 
 
@@ -74,13 +74,14 @@ def columns(expressions: Sequence[str]) -> list[str]:
         *(f"p_{name}" for name in expressions),
         *("smoothed_expression", "smoothed_probability"),
         *(f"smoothed_{name}" for name in expressions),
+        "warning",
     ]
 
 
 def rows(frame: VideoFrame) -> list[dict[str, Any]]:
     """One row per face by track number, or one with neither track nor box for a frame without faces."""
     record = frame.to_dict()
-    start = {name: record[name] for name in _FRAME}
+    start = {name: record[name] for name in (*_FRAME, "warning")}
     if not frame.tracks:
         return [start]
     table = []
@@ -202,7 +203,8 @@ def _frames(table: Iterable[Mapping[str, Any]]) -> Iterator[VideoFrame]:
     for _, group in groupby(table, key=lambda row: row["frame"]):
         found = list(group)
         faces = [_face(row) for row in found if row["track"] is not None]
-        yield VideoFrame.from_dict({**{name: found[0][name] for name in _FRAME}, "faces": faces})
+        start = {name: found[0][name] for name in _FRAME}
+        yield VideoFrame.from_dict({**start, "warning": found[0].get("warning"), "faces": faces})
 
 
 def _face(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,9 +65,9 @@ export async function save(form) {
   const { videoWidth: width, videoHeight: height, duration: seconds } = video;
   if (form === "png") return { source, blob: await toPng({ width, height, faces: facesOnShow() }, video, VIEW) };
   if (form === "csv") {
-    const columns = ["source", "time", "width", "height", "track", ...faceColumns(tracks[0].looks[0].face)];
-    const rows = frames.flatMap(({ time, width, height, faces }) => {
-      const frame = { source, time, width, height };
+    const columns = ["source", "time", "width", "height", "track", ...faceColumns(tracks[0].looks[0].face), "warning"];
+    const rows = frames.flatMap(({ time, width, height, faces, warning }) => {
+      const frame = { source, time, width, height, warning };
       return faces.length ? faces.map((face) => ({ ...frame, track: face.track, ...faceRow(face) })) : [frame];
     });
     return { source, blob: toCsv(columns, rows) };
@@ -123,7 +123,7 @@ function add({ time, width, height, picture, cut }, result) {
     return { track, box: box.map(enlarge), landmarks: landmarks?.map((place) => place.map(enlarge)) ?? null, ...rest };
   });
   faces.sort((a, b) => a.track - b.track);
-  frames.push({ time, width, height, faces, error: result.error });
+  frames.push({ time, width, height, faces, error: result.error, warning: result.warning });
 }
 
 /** Show the faces on the timeline, of very many those that were seen longest. */

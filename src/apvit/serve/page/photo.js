@@ -49,11 +49,11 @@ export function close() {
 
 /** The result as a file, "json", "csv" or "png": the photo in full size with what is drawn on it. */
 export async function save(form) {
-  const { source, width, height, faces } = result;
+  const { source, width, height, faces, warning } = result;
   if (form === "png") return { source, blob: await toPng(result, photo, view()) };
   if (form === "json") return { source, blob: toJson(result) };
-  const columns = ["source", "face", "width", "height", ...faceColumns(faces[0]), "error"];
-  const rows = faces.map((face, i) => ({ source, face: i + 1, width, height, ...faceRow(face) }));
+  const columns = ["source", "face", "width", "height", ...faceColumns(faces[0]), "error", "warning"];
+  const rows = faces.map((face, i) => ({ source, face: i + 1, width, height, ...faceRow(face), warning }));
   return { source, blob: toCsv(columns, rows) };
 }
 
@@ -97,7 +97,7 @@ function show(found, before = []) {
   result = found;
   at("panel").hidden = at("controls").hidden = !result.faces.length;
   showFaces(at("faces"), result.faces, chosen);
-  const told = sentence(result.faces);
+  const told = sentence(result.faces) + (result.warning ? ` (${result.warning})` : "");
   tell(told);
   drawing.setAttribute("aria-label", `The photo with boxes. ${told}`);
   redraw();
