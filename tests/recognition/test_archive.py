@@ -34,8 +34,10 @@ from apvit.recognition.archive.folder import MANIFEST, Job, ResultFolder
 from apvit.recognition.archive.inputs import Inputs, Rows, Shard, gather_inputs
 from apvit.recognition.archive.locations import is_uri, join, locate
 from apvit.recognition.archive.pictures import pictures
+from apvit.recognition.archive.pool import check_address
 from apvit.recognition.archive.worker import GIVEN_UP_AFTER, ShardWorker, Task
 
+BAD_ADDRESSES = ("", "not an address", "127.0.0.1", "host:", ":6379", "host:port", "http://host:80", "a:1:2", "[::1:6")
 JOB = Job(25, "a" * 64, 10, "b" * 64, {"detector": "none", "min_face": None})
 
 
@@ -342,6 +344,22 @@ def test_the_archive_says_what_is_wrong_before_any_work(tree: Path, weights: Pat
     assert (archive.job.inputs, archive.job.shards, archive.finished) == (7, 2, set())
     assert archive.job.options == {"keep": "0.5"}, "how fast it is done is no matter of the job"
     assert (Path("out") / MANIFEST).is_file()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", r"no Ray cluster answers at '127.0.0.1:1' \(Connection refused\); start one .*--ray local$"),
+        ("ray://127.0.0.1:1", r"no Ray cluster answers at 'ray://127.0.0.1:1' \(Connection refused\)"),
+        ("127.0.0.1:99999", "no Ray cluster answers at '127.0.0.1:99999'"),
+        ("nosuch.invalid:6379", "no Ray cluster answers at 'nosuch.invalid:6379'"),
+        *((bad, "is not the address of a Ray cluster; give HOST:PORT .* auto or local$") for bad in BAD_ADDRESSES),
+    ],
+)
+def test_wrong_addresses(address: str, message: str) -> None:
+    with pytest.raises(ArchiveError, match=message) as caught:
+        check_address(address)
+    assert "\n" not in str(caught.value)
 
 
 def test_importing_is_light() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -144,3 +146,46 @@ def test_what_loading_raises_ends_the_job_in_a_sentence(pictures: Path, weights:
 def test_no_cluster(archive: Archive) -> None:
     with pytest.raises(ArchiveError, match=r"no Ray cluster answers at 'auto' .*--ray local"):
         list(archive.run("auto"))
+
+
+def test_an_address_where_something_else_answers(archive: Archive) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        start = time.monotonic()
+        with pytest.raises(ArchiveError, match="there is no answer within 20 seconds"):
+            list(archive.run(f"127.0.0.1:{server.getsockname()[1]}"))
+        assert time.monotonic() - start < 30
+
+
+def children(pid: int) -> dict[str, int]:
+    """The processes that a process started, by name."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {Path(f"/proc/{child}/comm").read_text().strip(): int(child) for child in pids}
+
+
+@pytest.mark.parametrize("killed", ["raylet", "gcs_server", "the process that drives Ray"])
+def test_ray_itself(killed: str, pictures: Path, weights: Path, tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-c", "from apvit.cli import main; main()", "recognize", str(pictures), "--ray", "local"),
+        *("--output", str(tmp_path / "out"), "--shard-size", "10", "--weights", str(weights)),
+        *("--device", "cpu", "--workers", "1"),
+    ]
+    # Ray's own times are 60 and 20 seconds.
+    sooner = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5", "RAY_health_check_period_ms": "1000"}
+    environment = os.environ | sooner | {"RAY_health_check_failure_threshold": "2"}
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    while not list((tmp_path / "out").glob("part-*.parquet")):
+        assert job.poll() is None, job.stderr and job.stderr.read()
+        time.sleep(0.05)
+    (driver,) = children(job.pid).values()
+    os.kill(children(driver).get(killed, driver), signal.SIGKILL)
+    out, err = job.communicate(timeout=90)
+    said = err.splitlines()
+    assert (job.returncode, out, len(said)) == (1, "", 3), err
+    assert said[0] == "600 pictures in 60 shards of 10"
+    assert said[1].endswith("start again to go on")
+    assert re.match("error: Ray.* (died|ended).*; finished shards stay: start again to go on", said[2])
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 1, again.stderr  # some inputs are no pictures
+    assert re.match(r"600 pictures in 60 shards of 10, of which \d+ are finished\n[^\n]*\n$", again.stderr)
+    rows = ds.dataset(tmp_path / "out").to_table(columns=["source"]).to_pylist()
+    assert {row["source"] for row in rows} == {f"{pictures}#{i}" for i in range(PICTURES)}

@@ -27,9 +27,11 @@ def recognize_archive(
     """Do what is left of the job; exits with 1 where a picture of this run could not be used, 130 after Ctrl-C."""
     folder = _check(inputs, output, form)
     from apvit.recognition.archive import Archive
+    from apvit.recognition.archive.pool import check_address
 
     start = time.monotonic()
     with Messages(bar=sys.stderr.isatty()) as messages:
+        check_address(address)  # before millions of inputs are listed
         archive = Archive(
             inputs, folder, shard_size=shard_size, weights=weights, options=recognizer_options, warn=messages.warn
         )

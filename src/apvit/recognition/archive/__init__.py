@@ -76,18 +76,15 @@ class Archive:
         workers: how many at once (None: one for each CPU; with the device "cuda", for each GPU)
 
         What is done stays done when the iterator is closed, raises, or the process is killed; another run goes on from
-        there. Raises ArchiveError for a cluster that is not there and for workers that keep dying, OSError for results
-        that cannot be written, and the Recognizer's errors.
+        there. Raises ArchiveError for a cluster that is not there or is lost and for workers that keep dying, OSError
+        for results that cannot be written, and the Recognizer's errors.
         """
-        from apvit.recognition.archive.pool import cluster, run_shards
+        from apvit.recognition.archive.pool import drive
 
         left = [number for number in range(self.job.shards) if number not in self.finished]
         if left:
             gpus = int(str(self.options.get("device", "auto")).startswith("cuda"))
-            with (
-                cluster(address, workers),
-                closing(run_shards(left, self._shard, self._task, workers=workers, gpus=gpus)) as reports,
-            ):
+            with closing(drive(address, left, self._shard, self._task, workers=workers, gpus=gpus)) as reports:
                 for report in reports:
                     self.finished.add(report.number)
                     yield report

@@ -5,23 +5,36 @@ depends on timing, its writer names files by task, and a driver that starts agai
 shard is a function of the list alone, one actor does all of it and renames one file, and a shard whose actor died is
 given to another: nothing has to be remembered but which files are there. The actors are our own to restart (not Ray's
 max_restarts), so that a shard never waits for an actor that no machine has room for.
+
+Ray writes to the terminal as it likes, waits for a cluster that never answers, and ends the process whose cluster is
+lost. So all of it happens in a process of its own, whose output goes nowhere and whose end is an ArchiveError.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
+import pickle
+import re
+import socket
+import subprocess
+import sys
+import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
+from multiprocessing.connection import Connection, Pipe
+from threading import Thread
 from typing import Any
 
+from apvit.files import reason
 from apvit.machine import core_count
 from apvit.recognition.archive.errors import ArchiveError
 from apvit.recognition.archive.inputs import Shard
 from apvit.recognition.archive.worker import ShardReport, ShardWorker, Task
 
-LOCAL = "local"
+LOCAL, AUTO = "local", "auto"
 OBJECT_STORE = 100 << 20
 """Bytes of a local cluster's shared memory: only names and counts pass through it."""
 
@@ -29,8 +42,16 @@ MOST_ATTEMPTS = 20
 """A shard that failed so often has not just been unlucky; neither has a pool whose workers died so often at loading,
 with no shard done in between."""
 
+ANSWER_WITHIN = 20.0
+"""Seconds in which a cluster must answer."""
+
 _LOOK_AGAIN = 5.0
-"""Seconds after which machines that joined are noticed, where no shard finishes before."""
+"""Seconds after which machines that joined or died are noticed, where no shard finishes before."""
+
+_LEAVE_WITHIN = 10.0
+"""Seconds that Ray's process has to end its workers and itself."""
+
+_ADDRESS = re.compile(r"(?:ray://)?(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:/]+)):(?P<port>\d{1,5})")
 
 
 def require_ray() -> None:
@@ -39,42 +60,167 @@ def require_ray() -> None:
         raise ModuleNotFoundError("--ray needs Ray: pip install 'apvit[archive]'")
 
 
+def check_address(address: str) -> None:
+    """Raises ArchiveError where `address` names no cluster, or nothing answers at its host and port."""
+    if address in (LOCAL, AUTO):
+        return
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        raise ArchiveError(
+            f"{address!r} is not the address of a Ray cluster; give HOST:PORT (the port is usually 6379), auto or local"
+        )
+    try:
+        socket.create_connection((match["ipv6"] or match["host"], int(match["port"])), ANSWER_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, reason(error)) from None
+
+
+def drive(
+    address: str,
+    numbers: Sequence[int],
+    shard: Callable[[int], Shard],
+    task: Task,
+    *,
+    workers: int | None,
+    gpus: int = 0,
+) -> Generator[ShardReport, None, None]:
+    """`run_shards` on the cluster at `address`, in a process of its own.
+
+    address: "local" starts Ray on this machine, "auto" or an address joins a cluster
+
+    Raises ArchiveError also where no cluster answers, and where it is lost.
+    """
+    check_address(address)
+    ours, theirs = Pipe()
+    # Not multiprocessing's own start, which runs the user's script once more. Ctrl-C is for this process alone.
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import _drive; _drive({theirs.fileno()})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    theirs.close()
+    assert process.stdin is not None
+    left = len(numbers)
+    try:
+        with ours:
+            ours.send((address, numbers, task, workers, gpus))
+            _receive(ours, process)  # Ray is imported, which may take long
+            if address != LOCAL and not ours.poll(ANSWER_WITHIN):
+                process.kill()
+                raise _no_cluster(address, f"there is no answer within {ANSWER_WITHIN:.0f} seconds")
+            while left:
+                message = _receive(ours, process)
+                if isinstance(message, ShardReport):
+                    left -= 1
+                    yield message
+                elif message is not None:
+                    ours.send(shard(message))
+    finally:
+        if left:
+            process.stdin.close()  # which tells it to end
+        try:
+            process.wait(_LEAVE_WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _receive(connection: Connection, process: subprocess.Popen[bytes]) -> Any:
+    """The next message of Ray's process. Raises the error that it sends, and ArchiveError where the process ended."""
+    try:
+        message = connection.recv()
+    except (EOFError, OSError):
+        status = process.wait()
+        raise ArchiveError(
+            f"Ray ended in the middle of the job (exit status {status}), as it does when its cluster is gone; "
+            "finished shards stay: start again to go on"
+        ) from None
+    if isinstance(message, Exception):
+        raise message
+    return message
+
+
+def _drive(descriptor: int) -> None:
+    """What Ray's process does. It sends None when Ray is imported and again when the cluster answers, then the numbers
+    of shards, which it is sent, and reports; or an error. It ends when standard input does."""
+    connection = Connection(descriptor)
+    address, numbers, task, workers, gpus = connection.recv()
+
+    def end_with_parent() -> None:
+        sys.stdin.read()
+        _thread.interrupt_main()
+
+    def shard(number: int) -> Any:
+        connection.send(number)
+        return connection.recv()
+
+    Thread(target=end_with_parent, daemon=True).start()
+    try:
+        from ray.exceptions import RayError
+
+        connection.send(None)
+        with cluster(address, workers):
+            connection.send(None)
+            with closing(run_shards(numbers, shard, task, workers=workers, gpus=gpus)) as reports:
+                for report in reports:
+                    connection.send(report)
+    except Exception as error:
+        sent = error
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            sent = ArchiveError(reason(error))
+        if isinstance(error, RayError):
+            sent = ArchiveError(f"Ray failed ({reason(error).rstrip('.')}); finished shards stay: start again to go on")
+        sent.add_note(traceback.format_exc())  # for --debug
+        connection.send(sent)
+
+
 @contextmanager
 def cluster(address: str, workers: int | None) -> Iterator[None]:
     """A connection to Ray: "local" starts it on this machine, "auto" or an address joins a cluster.
 
-    A process that is connected already stays so. Raises ArchiveError where there is no cluster.
+    Raises ArchiveError where Ray cannot be started or there is no cluster.
     """
     import ray
 
-    if ray.is_initialized():
-        yield
-        return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address == LOCAL:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here asks for a network
-        # Ray's 15 lets workers stand still on a machine that does anything else; `nice apvit ...` is there for that.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        ray.init(
-            LOCAL,
-            num_cpus=workers or core_count(),
-            object_store_memory=OBJECT_STORE,
-            include_dashboard=False,
-            **quiet,
-        )
-    else:
-        try:
+    try:
+        if address == LOCAL:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here asks for a network
+            # Ray's 15 lets workers stand still on a machine that does anything else; for that there is `nice apvit`.
+            os.environ.setdefault("RAY_worker_niceness", "0")
+            ray.init(
+                LOCAL,
+                num_cpus=workers or core_count(),
+                object_store_memory=OBJECT_STORE,
+                include_dashboard=False,
+                **quiet,
+            )
+        else:
             ray.init(address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
+        if address == LOCAL:
+            why = reason(error).rstrip(".")
             raise ArchiveError(
-                f"no Ray cluster answers at {address!r} ({reason}); start one with `ray start --head`, or use "
-                "--ray local"
-            ) from None
+                f"Ray cannot be started on this machine ({why}); look at its memory and its temporary folder"
+            ) from error
+        raise _no_cluster(address, "none runs on this machine" if address == AUTO else reason(error)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _no_cluster(address: str, why: str) -> ArchiveError:
+    return ArchiveError(
+        f"no Ray cluster answers at {address!r} ({why.rstrip('.')}); start one with `ray start --head`, or use --ray "
+        "local"
+    )
 
 
 def run_shards(
@@ -106,7 +252,10 @@ def run_shards(
             for _ in range(min(missing, len(waiting))):
                 actor = make.remote()
                 running[actor.load.remote(task)] = (actor, None)
-            for done in ray.wait(list(running), timeout=_LOOK_AGAIN)[0]:
+            ready = ray.wait(list(running), timeout=_LOOK_AGAIN)[0]
+            if not ready:
+                _check_node()
+            for done in ready:
                 actor, number = running.pop(done)
                 try:
                     report = ray.get(done)
@@ -134,6 +283,19 @@ def _capacity(resource: str) -> int:
 
     # With none there yet, a first actor asks a cluster that grows for a machine.
     return max(1, int(ray.cluster_resources().get(resource, 0)))  # type: ignore[no-untyped-call]
+
+
+def _check_node() -> None:
+    """Raises ArchiveError where Ray's own process on this machine died: then Ray waits for ever."""
+    import ray
+
+    mine = ray.get_runtime_context().get_node_id()
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    if not any(node["NodeID"] == mine and node["Alive"] for node in nodes):
+        raise ArchiveError(
+            "Ray's process on this machine (the raylet) died; finished shards stay: start again to go on, and look at "
+            "the machine's memory where it dies again"
+        )
 
 
 def _cause(error: Any) -> Exception:
