@@ -224,8 +224,11 @@ def test_groups_that_are_too_large(tmp_path):
     assert not out.exists()
 
 
-def test_classes_that_no_group_brings_are_named(tmp_path):
+def test_what_few_groups_do_not_hold_is_said(tmp_path):
     root = trees.ck(tmp_path / "root")
-    (warning,) = prepare("folder", root, tmp_path / "out").warnings
-    assert re.match(r"valid, carved from train in whole groups, has no face of .*: a larger valid-share takes", warning)
-    assert warning in [finding.message for finding in verify("folder", root).findings]
+    warnings = prepare("folder", root, tmp_path / "out").warnings
+    missing, few = warnings
+    assert re.match(r"valid, carved from train in whole groups, has no face of .*: a larger valid-share takes", missing)
+    assert few.startswith("valid, carved from train, holds 1 group (a person, video or picture), so figures and")
+    assert [finding.message for finding in verify("folder", root).findings] == warnings
+    assert prepare("folder", root, tmp_path / "out", valid_share=0.5).warnings == []

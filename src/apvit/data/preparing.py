@@ -32,6 +32,8 @@ from apvit.files import completing, reason
 
 VALID_SHARE = 0.1
 """Share of train that becomes valid where the dataset has no valid split of its own."""
+FEW_GROUPS = 5
+"""A valid split of fewer people or videos is not worth a figure: intervals draw whole groups."""
 ALIGNING_FOLDER = ".aligning"
 """Folder in the output that keeps aligned faces until all are written, so that a killed run can go on."""
 LEFT_OUT_FILE = "left_out.csv"
@@ -196,6 +198,12 @@ def carved_findings(listing: Listing, divided: Divided) -> list[Finding]:
     if missing := [name for label, name in enumerate(listing.labels.expressions) if label in train - valid]:
         message = f"valid, carved from train in whole groups, has no face of {', '.join(missing)}: a larger valid-share"
         findings.append(Finding("warning", "counts", f"{message} takes more groups"))
+    if (groups := len({face.group for face in divided.faces["valid"]})) < FEW_GROUPS:
+        message = (
+            f"valid, carved from train, holds {groups} group{'' if groups == 1 else 's'} (a person, video or picture)"
+        )
+        remedy = "so figures and intervals on it say little of others: a larger valid-share takes more groups"
+        findings.append(Finding("warning", "groups", f"{message}, {remedy}"))
     return findings
 
 
