@@ -29,6 +29,10 @@ NEAR = 48
 """Most bits in which the hashes of nearly equal pictures differ."""
 BAND, BANDS = 14, 10
 """Two pictures are compared where one of this many runs of this many bits is equal."""
+PARTNERS = 64
+"""Most pictures that one is compared with in a band: thousands of frames of one video are all alike."""
+MOST_LINES = 10_000
+"""Most pairs that a finding names; it counts all."""
 _AT_ONCE = 1 << 20
 
 HASH_BYTES = _LOW * _LOW // 8
@@ -66,28 +70,33 @@ def near_pairs(first: Hashes, second: Hashes) -> npt.NDArray[np.int64]:
     """Pairs of nearly equal pictures: [K, 2] rows of `first` and of `second`, ascending.
 
     Only pairs with an equal band are compared, so that the work grows with what is alike rather than with the product
-    of the numbers; of pictures that merely were encoded anew, hardly one is missed.
+    of the numbers; of pictures that merely were encoded anew, hardly one is missed. Of thousands that are all alike not
+    every pair is found.
     """
-    found = [np.zeros((0, 2), np.int64)]
+    found = np.zeros(0, np.int64)
     first_bits, second_bits = np.unpackbits(first, axis=1), np.unpackbits(second, axis=1)
     weights = 1 << np.arange(BAND)
     for start in range(0, BAND * BANDS, BAND):
         first_keys = first_bits[:, start : start + BAND] @ weights
         second_keys = second_bits[:, start : start + BAND] @ weights
+        near_here = [found]
         for a, b in _equal_keys(first_keys, second_keys):
             distance = np.bitwise_count(first[a] ^ second[b]).sum(1, dtype=np.int64)
             near = distance <= NEAR
-            found.append(np.stack([a[near], b[near]], axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+            near_here.append(a[near] * len(second) + b[near])
+        found = np.sort(np.concatenate(near_here))
+        found = found[np.diff(found, prepend=-1) > 0]  # np.unique hashes, which took a minute for some millions
+    return np.stack(np.divmod(found, max(len(second), 1)), axis=1)
 
 
 def _equal_keys(
     first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """All (i, j) with first[i] == second[j], some at a time."""
+    """(i, j) with first[i] == second[j], at most PARTNERS for each i, some at a time."""
     order = np.argsort(second, kind="stable")
     ordered = second[order]
     begin, end = np.searchsorted(ordered, first, "left"), np.searchsorted(ordered, first, "right")
+    end = np.minimum(end, begin + PARTNERS)
     sums = np.concatenate([[0], np.cumsum(end - begin)])
     at = 0
     while at < len(first):
@@ -138,20 +147,30 @@ def find_near_duplicates(faces: Sequence[Identified], hashes: Hashes) -> list[Fi
     places: dict[str, dict[str, int]] = defaultdict(dict)
     for i, face in enumerate(faces):
         places[face.split].setdefault(face.pixels, i)
+    pixels = _codes(face.pixels for face in faces)
+    expressions = _codes(face.expression for face in faces)
+    labelled = np.array([face.expression is not None for face in faces], bool)
     findings = []
     for first, second in combinations(places, 2):
         ours, theirs = np.array([*places[first].values()]), np.array([*places[second].values()])
-        pairs = [(faces[ours[a]], faces[theirs[b]]) for a, b in near_pairs(hashes[ours], hashes[theirs])]
-        pairs = [pair for pair in pairs if pair[0].pixels != pair[1].pixels]
-        if pairs:
-            concerned = {face.source for _, face in pairs}
-            differing = sum(None not in (a.expression, b.expression) and a.expression != b.expression for a, b in pairs)
+        pairs = near_pairs(hashes[ours], hashes[theirs])
+        a, b = ours[pairs[:, 0]], theirs[pairs[:, 1]]
+        a, b = a[pixels[a] != pixels[b]], b[pixels[a] != pixels[b]]
+        if len(a):
+            differing = int((labelled[a] & labelled[b] & (expressions[a] != expressions[b])).sum())
             message = (
-                f"shared by {first} and {second}: {counted(pairs, 'pair')} of nearly equal pictures, with "
-                f"{counted(concerned, 'face')} of {second}; {differing:,} have different labels"
+                f"shared by {first} and {second}: {counted(a, 'pair')} of nearly equal pictures, with "
+                f"{counted(np.flatnonzero(np.bincount(b)), 'face')} of {second}; {differing:,} have different labels"
             )
-            findings.append(Finding("warning", "near-duplicates", message, tuple(map(_line, pairs))))
+            lines = (_line((faces[i], faces[j])) for i, j in zip(a[:MOST_LINES], b[:MOST_LINES], strict=True))
+            findings.append(Finding("warning", "near-duplicates", message, tuple(lines)))
     return findings
+
+
+def _codes(names: Iterable[str | None]) -> npt.NDArray[np.int64]:
+    """[N] equal numbers for equal names."""
+    numbers: dict[str | None, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
 
 def find_straddling(faces: Iterable[Identified]) -> list[Finding]:
