@@ -15,8 +15,8 @@ from apvit.engines import create_engine
 from apvit.evaluation.provenance import (
     SAMPLE,
     cautions,
+    describe_measurement,
     describe_weights,
-    measured_on,
     relate,
     same_dataset,
     short_names,
@@ -147,7 +147,7 @@ def test_a_figure_says_what_ran_the_network(weights: Path) -> None:
     runtime = {"engine": "torch", "version": torch.__version__, "device": "cpu", "threads": torch.get_num_threads()}
     runtime["precision"] = "float32"
     assert describe_weights(str(weights), engine)["runtime"] == runtime
-    measured = measured_on(TRAIN.metadata, engine.runtime)
+    measured = describe_measurement(TRAIN.metadata, engine.runtime)
     assert (measured["runtime"], measured["inputs"]) == (runtime, {"pictures": "a" * 64})
 
 

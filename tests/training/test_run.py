@@ -248,11 +248,9 @@ def test_starting_from_a_face_recognition_stem(bars, tmp_path, capsys):
     stem = {name: t for name, t in stem.items() if not name.endswith("num_batches_tracked")}
     path = tmp_path / "ir50.safetensors"
     save_file({ir50_name(name): tensor for name, tensor in stem.items()}, path)
-    start(
-        model,
-        small_recipe(bars, tmp_path, stem_weights=str(path)),
-        preprocessing_of(model, open_split(bars, "train").metadata),
-    )
+    data = open_split(bars, "train").metadata
+    recipe = small_recipe(bars, tmp_path, stem_weights=str(path))
+    assert start(model, recipe, preprocessing_of(model, data), data.labels) == []
     for name, tensor in stem.items():
         assert torch.equal(model.state_dict()[name], tensor), name
     assert f"stem from {path}" in capsys.readouterr().err

@@ -68,7 +68,7 @@ def write_int8(
     from apvit.engines.timing import random_faces, summarise, take_turns
     from apvit.evaluation.engine_accuracy import compare_engines
     from apvit.evaluation.predictions import check_framing, decode
-    from apvit.evaluation.provenance import measured_on
+    from apvit.evaluation.provenance import describe_measurement
 
     check_framing(card, calibration)
     chosen = np.linspace(0, len(calibration) - 1, min(CALIBRATION, len(calibration))).astype(int)
@@ -99,7 +99,7 @@ def write_int8(
     }
     first = names[0]
     runtime = Runtime(**engines[first]["runtime"])
-    own = {**measured_on(meta, runtime), **figures[first], "engine": first}
+    own = {**describe_measurement(meta, runtime), **figures[first], "engine": first}
     write_card(target, card, provenance=made, metrics=own)
     _show(console, made, engines, exported.stat().st_size, target.stat().st_size)
     return {**made, "engines": engines}

@@ -20,7 +20,7 @@ from .errors import EvaluationError
 from .evaluate import figures_of
 from .intervals import metric_intervals
 from .predictions import predict
-from .provenance import measured_on, same_dataset
+from .provenance import describe_measurement, same_dataset
 from .temperature import calibration_figures
 
 AT_A_TEMPERATURE = ("ece", "aurc", "calibration", "coverage")
@@ -66,7 +66,7 @@ def calibrate(
     confidence, agreement = after.probabilities.max(1), label_agreement(split)
     intervals = metric_intervals(after, seed=seed)
     figures = {
-        **measured_on(meta, engine.runtime),
+        **describe_measurement(meta, engine.runtime),
         **figures_of(after),
         "intervals": {name: value for name, value in intervals.items() if name != "ece"},
         **({} if agreement is None else {"agreement": agreement}),

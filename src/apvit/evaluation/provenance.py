@@ -54,7 +54,7 @@ def describe_data(data: str, metadata: SplitMetadata) -> dict[str, Any]:
     }
 
 
-def measured_on(metadata: SplitMetadata, runtime: Runtime) -> dict[str, Any]:
+def describe_measurement(metadata: SplitMetadata, runtime: Runtime) -> dict[str, Any]:
     """How the figures in a card begin: on what they were measured, and what ran the network."""
     return {
         "dataset": metadata.dataset,

@@ -26,7 +26,7 @@ from .errors import EvaluationError
 from .intervals import RESAMPLES, Floats, cluster, percentile_interval, resampled_means
 from .metrics import expression_metrics
 from .predictions import Predictions, check_framing, decode, predict, scored, weights_labels
-from .provenance import measured_on
+from .provenance import describe_measurement
 
 RATES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, None)
 """Patches kept in the search, beside the card's own; None is all."""
@@ -315,7 +315,7 @@ def write_tuned(ref: str, path: Path, setting: Setting, record: dict[str, Any], 
     card = read_card(source)
     row, own = record["settings"][record["chosen"]], record["settings"][0]
     figures = {
-        **measured_on(metadata, Runtime(**record["runtime"])),
+        **describe_measurement(metadata, Runtime(**record["runtime"])),
         **record["figures"],
         "part": f"the faces that had no part in choosing what is kept, of {record['faces']} searched on",
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from apvit.data import Split
+from apvit.expressions import LabelSpace
 from apvit.weights.card import Preprocessing
 
 from .pixels import Store, decode
@@ -52,13 +55,18 @@ class Faces(Dataset[Batch]):
         store: Store,
         *,
         as_prepared: bool = False,
+        labels: LabelSpace | None = None,
     ) -> Faces:
         """Decode the faces of `splits` that have a target (`targets.split_targets`).
 
-        They come in the size the network reads, or `as_prepared`, for an augmentation that resizes. Raises
-        ValueError for votes where there are none, and where no face is left.
+        They come in the size the network reads, or `as_prepared`, for an augmentation that resizes. labels: what the
+        columns of the targets mean, by default the first split's; a warning counts faces of other expressions, which
+        are left out. Raises ValueError for votes where there are none, and where no face is left.
         """
-        targets = [split_targets(split, target) for split in splits]
+        labels = labels or splits[0].metadata.labels
+        for split in splits:
+            _warn_of_others(split, labels)
+        targets = [split_targets(split, target, labels) for split in splits]
         known = [t.sum(1) > 0 for t in targets]
         kept = [split.select(k) for split, k in zip(splits, known, strict=True)]
         if not any(len(split) for split in kept):
@@ -98,6 +106,17 @@ class Faces(Dataset[Batch]):
         mean = total / count
         std = (squares / count - mean * mean).clamp(min=0).sqrt()
         return tuple(round(float(v), 4) for v in mean), tuple(round(float(v), 4) for v in std)
+
+
+def _warn_of_others(split: Split, labels: LabelSpace) -> None:
+    meta = split.metadata
+    names = Counter(meta.labels.expressions[label] for label in split.labels[split.labels >= 0])
+    if others := {name: count for name, count in names.items() if name not in labels.expressions}:
+        counts = ", ".join(f"{count:,} of {name}" for name, count in others.items())
+        warnings.warn(
+            f"faces of the {meta.split} split are left out, because the network has no class for them: {counts}",
+            stacklevel=3,
+        )
 
 
 def _as_is(batch: Any) -> Any:

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from apvit.data import SplitMetadata
+from apvit.data import Split, SplitMetadata
 from apvit.engines import Engine, create_engine
 from apvit.evaluation import expression_metrics
+from apvit.evaluation.provenance import describe_measurement, training_data
 from apvit.expressions import LabelSpace
 from apvit.weights import save_weights
 from apvit.weights.card import Card, Preprocessing
@@ -25,6 +26,9 @@ from .recipe import Recipe
 
 FIGURES = ("accuracy", "mean_class_accuracy", "macro_f1", "ece")
 """Figures of a measurement that a run's summary repeats."""
+
+MADE = ("weights_used", "started_from", "date", "commit", "processor", "packages")
+"""What a card repeats of how its run was made."""
 
 # Terms as microsoft/FERPlus and the FER2013 challenge state them; a card may claim no more than its data allow.
 DATA_TERMS = {
@@ -47,12 +51,15 @@ def make_card(
     recipe: Recipe,
     preprocessing: Preprocessing,
     module: ExpressionModule,
-    trained_on: Sequence[SplitMetadata],
+    splits: Sequence[Split],
     classes: npt.NDArray[np.int64],
     made: dict[str, Any],
 ) -> Card:
-    """The card of a run's weights, without figures. `classes` of the training faces, `made` of `describe_machine`."""
-    data = trained_on[0]
+    """The card of a run's weights, without figures.
+
+    splits: those trained on. classes: of the training faces. made: `describe_machine` and what the run began with.
+    """
+    data = splits[0].metadata
     terms = DATA_TERMS.get(data.dataset, OTHER_TERMS.format(dataset=data.dataset))
     return Card(
         architecture=recipe.architecture,
@@ -60,16 +67,14 @@ def make_card(
         labels=data.labels,
         preprocessing=preprocessing,
         provenance={
-            "dataset": data.dataset,
+            **training_data(splits),
             "protocol": data.protocol,
-            "split": "+".join(split.split for split in trained_on),
             "selected_on": recipe.select,
-            "inputs": data.inputs,
             "leaks": data.leaks,
             "faces": dict(zip(data.labels.expressions, _counts(classes, data.labels), strict=True)),
             "seed": recipe.seed,
             "recipe": {name: _shortened(value) for name, value in asdict(recipe).items()},
-            **{name: made[name] for name in ("date", "commit", "processor", "packages")},
+            **{name: _shortened(made[name]) for name in MADE if name in made},
         },
         metrics=(),
         licence=terms + (STEM_TERMS if recipe.stem_weights else ""),
@@ -86,6 +91,8 @@ def _shortened(value: Any) -> Any:
     """An absolute path as its file and that one's folder: a card is published, the folders above are one machine's."""
     if isinstance(value, list):
         return [_shortened(item) for item in value]
+    if isinstance(value, dict):
+        return {_shortened(name): _shortened(item) for name, item in value.items()}
     if isinstance(value, str) and Path(value).is_absolute():
         return "/".join(Path(value).parts[-2:])
     return value
@@ -111,8 +118,7 @@ def export(
     save_weights(module.average, card, path, dtype=torch.float16)
     engine = create_engine(path, "torch", device)
     measurements = [
-        {"dataset": data.dataset, "split": data.split, "protocol": data.protocol, **measure(engine, faces)}
-        for data, faces in measured_on
+        {**describe_measurement(data, engine.runtime), **measure(engine, faces)} for data, faces in measured_on
     ]
     save_weights(module.average, replace(card, metrics=tuple(measurements)), path, dtype=torch.float16)
     return {"epoch": epoch, **{m["split"]: {name: m[name] for name in ("faces", *FIGURES)} for m in measurements}}

@@ -31,7 +31,8 @@ class Recipe:
     model: dict[str, Any] = field(default_factory=dict)
     """Hyper-parameters that differ from the architecture's."""
     init: str | None = None
-    """Weights to start from: same body, new head where the labels differ."""
+    """Weights to start from, of the same body. The classifier's rows go by the expressions' names; expressions that
+    the weights do not know start new."""
     stem_weights: str | None = None
     """File of a face-recognition IR-50 to start the stem from."""
     transformer_weights: str | None = None

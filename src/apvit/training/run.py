@@ -18,6 +18,7 @@ import yaml
 from lightning.pytorch.callbacks import RichProgressBar
 
 from apvit.data import DataError, Split, open_split
+from apvit.expressions import LabelSpace
 from apvit.machine import describe_machine
 from apvit.weights.card import Preprocessing
 
@@ -30,7 +31,7 @@ from .pixels import Store, remove_decoded
 from .processes import Processes, this_process
 from .progress import EpochReport
 from .recipe import Recipe
-from .starting import new_model, normalised, preprocessing_of, start
+from .starting import new_model, normalised, preprocessing_of, start, weights_used
 from .summary import describe, summarise
 from .teaching import taught
 
@@ -57,21 +58,26 @@ def train(recipe: Recipe) -> Path:
     _check_folder(folder, last, recipe, processes)
     with _quiet():
         splits, selected_on = _open(recipe)
-        model = new_model(recipe, len(selected_on.metadata.labels))
+        labels = splits[0].metadata.labels
+        origin = _origin(folder, labels) if recipe.resume else None
+        model = new_model(recipe, len(labels))
         preprocessing = preprocessing_of(model, splits[0].metadata)
         store = Store(recipe.memory_limit * 1e9, folder, processes)
         as_prepared = recipe.augmentation_policy == "paper"  # its random crop resizes
         train_faces = Faces.of(splits, preprocessing, recipe.target, store, as_prepared=as_prepared)
-        held_out = Faces.of([selected_on], preprocessing, "label", store)
+        held_out = Faces.of([selected_on], preprocessing, "label", store, labels=labels)
         preprocessing = normalised(preprocessing, train_faces, recipe.normalise)
         if recipe.teachers:
-            labels = selected_on.metadata.labels
             train_faces = taught(train_faces, recipe.teachers, recipe.teacher_share, preprocessing, labels)
-        if not recipe.resume:
-            start(model, recipe, preprocessing)
+        if origin is None:
+            origin = {
+                "labels": list(labels.expressions),
+                "started_from": start(model, recipe, preprocessing, labels),
+                "weights_used": weights_used(recipe),
+            }
         batches = FaceBatches(train_faces, held_out, recipe, processes)
         module = ExpressionModule(model, recipe, preprocessing, batches, folder)
-        made = describe_machine()
+        made = {**describe_machine(), **origin}
         if processes.is_first:
             _write_recipe(folder, recipe, made)
             _announce(recipe, model, batches, folder)
@@ -79,7 +85,8 @@ def train(recipe: Recipe) -> Path:
         try:
             trainer.fit(module, batches, ckpt_path=last if recipe.resume else None)
         except SystemExit:  # Lightning's answer to Ctrl-C
-            print(f"stopped: --resume true goes on from the last whole epoch in {folder}", file=sys.stderr)
+            on = "resume true goes on from the last whole epoch" if last.is_file() else "before the end of an epoch, so"
+            print(f"stopped: {on} in {folder}", file=sys.stderr)
             raise KeyboardInterrupt from None
         if processes.is_first:
             _finish(replace(recipe, resume=False), module, preprocessing, splits, selected_on, batches, store, made)
@@ -106,6 +113,21 @@ def _check_folder(folder: Path, last: Path, recipe: Recipe, processes: Processes
         )
     for name in differing if processes.is_first else ():
         print(f"resuming with {name} {now[name]!r}; the run began with {before[name]!r}", file=sys.stderr)
+
+
+def _origin(folder: Path, labels: LabelSpace) -> dict[str, Any]:
+    """What the run in `folder` began with, as far as its release wrote it down; TrainingError for other `labels`."""
+    try:
+        made = json.loads((folder / "environment.json").read_text())
+    except OSError:
+        made = {}
+    origin = {name: made[name] for name in ("labels", "weights_used", "started_from") if name in made}
+    if origin.get("labels", list(labels.expressions)) != list(labels.expressions):
+        raise TrainingError(
+            f"the run in {folder} was trained on the expressions {', '.join(origin['labels'])}, and the data now have "
+            f"{', '.join(labels.expressions)}: start a new run, with init where it is to go on from these weights"
+        )
+    return origin
 
 
 def _open(recipe: Recipe) -> tuple[list[Split], Split]:
@@ -194,11 +216,12 @@ def _finish(
 ) -> None:
     """Export and measure the best and the last epoch; read the test split, once, where selection did not."""
     folder = store.folder
-    card = make_card(recipe, preprocessing, module, [split.metadata for split in splits], batches.classes, made)
+    card = make_card(recipe, preprocessing, module, splits, batches.classes, made)
     on_selection = (selected_on.metadata, batches.held_out)
     measured = {"last": [on_selection], "best": [on_selection]}
     if recipe.select == "valid" and (test := _split_if_there(recipe.data, "test")) is not None:
-        measured["best"].append((test.metadata, Faces.of([test], preprocessing, "label", store)))
+        faces = Faces.of([test], preprocessing, "label", store, labels=card.labels)
+        measured["best"].append((test.metadata, faces))
     device = "cpu" if recipe.device == "cpu" else "auto"
     last, best = (
         export(module, folder / "checkpoints" / f"{name}.ckpt", card, folder / f"{name}.safetensors", on, device)

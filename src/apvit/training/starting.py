@@ -5,20 +5,26 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from apvit.data import SplitMetadata
+from apvit.expressions import LabelSpace
 from apvit.faces.alignment import TEMPLATES, AlignmentTemplate
+from apvit.files import sha256
 from apvit.nn import HybridModel, create_model
-from apvit.weights import load_ir50, load_vit_small, load_weights
+from apvit.weights import find_weights, load_ir50, load_vit_small, load_weights
 from apvit.weights.card import Preprocessing
 
 from .batches import Faces
 from .folder import TrainingError
 from .recipe import Recipe
 
+HEAD = "head."
+"""What the names of the classifier's tensors start with; their first dimension is the classes."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -61,13 +67,21 @@ def normalised(preprocessing: Preprocessing, faces: Faces, how: str) -> Preproce
     return replace(preprocessing, mean=mean, std=std)
 
 
-def start(model: HybridModel, recipe: Recipe, preprocessing: Preprocessing) -> None:
-    """Load what the recipe starts from into `model`, and say so.
+def weights_used(recipe: Recipe) -> dict[str, str]:
+    """{name in the recipe: SHA-256} of the weight files that the recipe names."""
+    files = {name: find_weights(name) for name in (recipe.init, *recipe.teachers) if name is not None}
+    files |= {name: Path(name) for name in (recipe.stem_weights, recipe.transformer_weights) if name is not None}
+    return {name: sha256(path) for name, path in files.items()}
 
-    Raises WeightsError for files that cannot be read or do not fit, TrainingError for weights of another body.
+
+def start(model: HybridModel, recipe: Recipe, preprocessing: Preprocessing, labels: LabelSpace) -> list[dict[str, Any]]:
+    """Load what the recipe starts from into `model`, whose classes are `labels`, and say so.
+
+    Returns what the weights in `recipe.init` were trained on, and those that they started from: records of
+    `training_data` with the `weights` and their `sha256`. Raises WeightsError for files that cannot be read or do not
+    fit, TrainingError for weights of another body.
     """
-    if recipe.init is not None:
-        _start_from(model, recipe.init, preprocessing)
+    origin = [] if recipe.init is None else _start_from(model, recipe.init, preprocessing, labels)
     for path, load, part in (
         (recipe.stem_weights, load_ir50, "stem"),
         (recipe.transformer_weights, load_vit_small, "transformer"),
@@ -75,22 +89,39 @@ def start(model: HybridModel, recipe: Recipe, preprocessing: Preprocessing) -> N
         if path is not None:
             report = load(path, model)
             print(f"{part} from {path}: {len(report.used)} tensors, {len(report.unused)} unused", file=sys.stderr)
+    return origin
 
 
-def load_body(model: nn.Module, weights: nn.Module) -> list[str]:
-    """Copy every tensor of `weights` that fits into `model`; returns the names that did not fit (a new head's)."""
-    own, given = model.state_dict(), weights.state_dict()
-    fitting = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
-    model.load_state_dict({**own, **fitting})
-    return sorted(own.keys() - fitting.keys())
+def load_by_name(model: nn.Module, labels: LabelSpace, weights: nn.Module, given: LabelSpace) -> list[str]:
+    """Copy `weights`, whose classes are `given`, into `model`: the classifier's rows by expression, the rest as it is.
+
+    Rows of expressions that `given` lacks stay as they are. Returns the names of tensors that do not fit; nothing is
+    copied where there are any.
+    """
+    own, theirs = model.state_dict(), weights.state_dict()  # the tensors are the modules' own
+    shapes, others = (
+        {name: tensor.shape[1 if name.startswith(HEAD) else 0 :] for name, tensor in state.items()}
+        for state in (own, theirs)
+    )
+    if unfit := sorted(name for name in shapes | others if shapes.get(name) != others.get(name)):
+        return unfit
+    known = [name for name in labels.expressions if name in given.expressions]
+    rows, of = ([space.index(name) for name in known] for space in (labels, given))
+    for name, tensor in theirs.items():
+        if name.startswith(HEAD):
+            own[name][rows] = tensor[of]
+        else:
+            own[name].copy_(tensor)
+    return []
 
 
-def _start_from(model: HybridModel, weights: str, preprocessing: Preprocessing) -> None:
+def _start_from(
+    model: HybridModel, weights: str, preprocessing: Preprocessing, labels: LabelSpace
+) -> list[dict[str, Any]]:
     given, card = load_weights(weights)
-    fresh = load_body(model, given)
-    if unfit := [name for name in fresh if not name.startswith("head.")]:
+    if unfit := load_by_name(model, labels, given, card.labels):
         raise TrainingError(
-            f"{weights} does not fit the model: {len(unfit)} tensors differ in shape, such as {unfit[0]}; "
+            f"{weights} does not fit the model: {len(unfit)} tensors differ, such as {unfit[0]}; "
             "give the same architecture and hyper-parameters"
         )
     if card.preprocessing.alignment != preprocessing.alignment:
@@ -98,4 +129,14 @@ def _start_from(model: HybridModel, weights: str, preprocessing: Preprocessing) 
         warnings.warn(
             f"{weights} was trained on faces aligned to {names[0]}, these are aligned to {names[1]}", stacklevel=2
         )
-    print(f"starting from {weights}" + (", with a new head" if fresh else ""), file=sys.stderr)
+    taken = [name for name in labels.expressions if name in card.labels.expressions]
+    fresh = [name for name in labels.expressions if name not in taken]
+    print(
+        f"starting from {weights}; of its classifier the rows of {', '.join(taken) or 'no expression'}"
+        + (f"; new rows for {', '.join(fresh)}" if fresh else ""),
+        file=sys.stderr,
+    )
+    made = card.provenance
+    record = {"weights": weights, "sha256": sha256(find_weights(weights))}
+    record |= {name: made[name] for name in ("dataset", "split", "inputs", "face_sample") if name in made}
+    return [record, *made.get("started_from", [])]

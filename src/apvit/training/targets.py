@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from apvit.data import Split, protocol_targets, target_distribution
+from apvit.data.votes import LABELS as VOTED
+from apvit.expressions import LabelSpace
 
 from .randomness import DRAW, seed_for
 
@@ -15,20 +17,36 @@ VOTE_TARGETS = ("votes", "majority", "multi-target", "probability", "crossentrop
 """The recipe's targets that need annotators' votes. All but the first are the modes of the FER+ paper."""
 
 
-def split_targets(split: Split, target: str) -> _Targets:
+def split_targets(split: Split, target: str, labels: LabelSpace | None = None) -> _Targets:
     """Target of every face of `split`: float32 [N, K], rows that sum to 1, or to 0 where a face has none.
 
-    "label": one-hot; the others as `Recipe.target` says. Raises ValueError for votes where there are none.
+    "label": one-hot; the others as `Recipe.target` says. labels: the order of the columns, by default the split's own;
+    what it lacks is left out. Raises ValueError for votes where there are none.
     """
+    labels = labels or split.metadata.labels
     if target == "label":
         known = (split.labels >= 0)[:, None]
         one_hot: _Targets = np.eye(len(split.metadata.labels), dtype=np.float32)[split.labels] * known
-        return one_hot
+        return _in_order(one_hot, split.metadata.labels, labels)
     if split.votes is None:
         raise ValueError(
             f"target {target!r} needs annotators' votes, and {split.metadata.dataset} has none: use target 'label'"
         )
-    return target_distribution(split.votes) if target == "votes" else protocol_targets(split.votes, target)
+    voted = target_distribution(split.votes) if target == "votes" else protocol_targets(split.votes, target)
+    return _in_order(voted, VOTED, labels)
+
+
+def _in_order(targets: _Targets, own: LabelSpace, labels: LabelSpace) -> _Targets:
+    """The columns by the names of `labels`; rows of which something is left out sum to 1 again."""
+    if own.expressions == labels.expressions:
+        return targets
+    moved = np.zeros((len(targets), len(labels)), np.float32)
+    for column, name in enumerate(own.expressions):
+        if name in labels.expressions:
+            moved[:, labels.index(name)] = targets[:, column]
+    total = moved.sum(1, keepdims=True)
+    np.divide(moved, total, out=moved, where=total > 0)
+    return moved
 
 
 def draw_labels(targets: _Targets, seed: int, epoch: int) -> _Targets:
