@@ -189,7 +189,10 @@ def test_a_full_disk_leaves_the_previous_checkpoint(bars, tmp_path):
     folder = train(small_recipe(bars, tmp_path / "run", epochs=1))
     last = folder / "checkpoints" / "last.ckpt"
     before = last.read_bytes()
-    with room_for(len(before) // 2), pytest.raises(TrainingError, match=r"cannot write .*\.ckpt: .*--resume true"):
+    with (
+        room_for(len(before) // 2),
+        pytest.raises(TrainingError, match=r"cannot write .*\.ckpt: .*resume: true"),
+    ):
         train(small_recipe(bars, folder, epochs=2, resume=True))
     assert last.read_bytes() == before
     assert {p.name for p in last.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
@@ -254,6 +257,22 @@ def test_starting_from_a_face_recognition_stem(bars, tmp_path, capsys):
     for name, tensor in stem.items():
         assert torch.equal(model.state_dict()[name], tensor), name
     assert f"stem from {path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("epoch", "message"),
+    [(0, "start again: no epoch was completed in"), (1, "resume: true goes on from the last whole epoch in")],
+)
+def test_how_to_go_on_after_ctrl_c(bars, tmp_path, monkeypatch, capsys, epoch, message):
+    class Stopping(run_module.EpochReport):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == epoch:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "EpochReport", Stopping)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_recipe(bars, tmp_path / "run"))
+    assert f"stopped: {message} {tmp_path / 'run'}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

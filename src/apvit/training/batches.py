@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -60,8 +60,8 @@ class Faces(Dataset[Batch]):
         """Decode the faces of `splits` that have a target (`targets.split_targets`).
 
         They come in the size the network reads, or `as_prepared`, for an augmentation that resizes. labels: what the
-        columns of the targets mean, by default the first split's; a warning counts faces of other expressions, which
-        are left out. Raises ValueError for votes where there are none, and where no face is left.
+        columns of the targets mean, by default the first split's; a printed warning counts faces of other expressions,
+        which are left out. Raises ValueError for votes where there are none, and where no face is left.
         """
         labels = labels or splits[0].metadata.labels
         for split in splits:
@@ -113,10 +113,8 @@ def _warn_of_others(split: Split, labels: LabelSpace) -> None:
     names = Counter(meta.labels.expressions[label] for label in split.labels[split.labels >= 0])
     if others := {name: count for name, count in names.items() if name not in labels.expressions}:
         counts = ", ".join(f"{count:,} of {name}" for name, count in others.items())
-        warnings.warn(
-            f"faces of the {meta.split} split are left out, because the network has no class for them: {counts}",
-            stacklevel=3,
-        )
+        text = f"warning: faces of the {meta.split} split are left out, as the network has no class for them: {counts}"
+        print(text, file=sys.stderr)
 
 
 def _as_is(batch: Any) -> Any:

@@ -15,6 +15,18 @@ class TrainingError(ValueError):
     """A run cannot start or go on; the message says what to change."""
 
 
+def last_checkpoint(folder: Path) -> Path:
+    """Where the run in `folder` keeps its last whole epoch."""
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def how_to_go_on(folder: Path) -> str:
+    """What to do after the run in `folder` has ended early."""
+    if last_checkpoint(folder).is_file():
+        return f"resume: true goes on from the last whole epoch in {folder}"
+    return f"start again: no epoch was completed in {folder}"
+
+
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` write to the file `path`, whole or not at all.
 
@@ -28,9 +40,10 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
+        folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
         before = "; what stood there before is kept" if path.is_file() else ""
         raise TrainingError(
-            f"cannot write {path}: {reason(cause)}{before}: make room, and go on with --resume true"
+            f"cannot write {path}: {reason(cause)}{before}: make room; {how_to_go_on(folder)}"
         ) from error
 
 

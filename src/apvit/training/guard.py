@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .folder import TrainingError, write_file
+from .folder import TrainingError, how_to_go_on, write_file
 
 
 class Step(NamedTuple):
@@ -39,7 +39,7 @@ class LossGuard:
         if before is not None and not bool(before.loss.isfinite()):
             raise TrainingError(
                 f"the loss became {float(before.loss)} in epoch {before.epoch + 1}, step {before.number + 1}; its "
-                f"batch is in {self._save(before)}: lower learning_rate or clip_norm, and go on with --resume true"
+                f"batch is in {self._save(before)}: lower learning_rate or clip_norm; {how_to_go_on(self.folder)}"
             )
 
     def _save(self, step: Step) -> Path:

@@ -25,7 +25,7 @@ from apvit.weights.card import Preprocessing
 from .batches import FaceBatches, Faces
 from .checkpoints import BestAndLast, WholeCheckpointIO
 from .export import export, make_card
-from .folder import TrainingError, write_text
+from .folder import TrainingError, how_to_go_on, last_checkpoint, write_text
 from .module import ExpressionModule
 from .pixels import Store, remove_decoded
 from .processes import Processes, this_process
@@ -54,7 +54,7 @@ def train(recipe: Recipe) -> Path:
     number; DataError, WeightsError or ValueError for what does not fit.
     """
     folder, processes = Path(recipe.output), this_process()
-    last = folder / "checkpoints" / "last.ckpt"
+    last = last_checkpoint(folder)
     _check_folder(folder, last, recipe, processes)
     with _quiet():
         splits, selected_on = _open(recipe)
@@ -85,8 +85,7 @@ def train(recipe: Recipe) -> Path:
         try:
             trainer.fit(module, batches, ckpt_path=last if recipe.resume else None)
         except SystemExit:  # Lightning's answer to Ctrl-C
-            on = "resume true goes on from the last whole epoch" if last.is_file() else "before the end of an epoch, so"
-            print(f"stopped: {on} in {folder}", file=sys.stderr)
+            print(f"stopped: {how_to_go_on(folder)}", file=sys.stderr)
             raise KeyboardInterrupt from None
         if processes.is_first:
             _finish(replace(recipe, resume=False), module, preprocessing, splits, selected_on, batches, store, made)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .export import FIGURES
-from .folder import TrainingError, write_text
+from .folder import TrainingError, last_checkpoint, write_text
 from .processes import this_process
 from .recipe import Recipe
 from .run import train
@@ -31,7 +31,7 @@ def train_seeds(recipe: Recipe, seeds: Sequence[int]) -> Path:
     for seed in seeds:
         run = folder / f"seed-{seed}"
         if not (recipe.resume and _complete(run, recipe)):
-            begun = (run / "checkpoints" / "last.ckpt").is_file()
+            begun = last_checkpoint(run).is_file()
             train(replace(recipe, seed=seed, output=str(run), resume=recipe.resume and begun))
         if this_process().is_first:
             summaries.append(json.loads((run / "summary.json").read_text()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,9 +124,10 @@ def _start_from(
             "give the same architecture and hyper-parameters"
         )
     if card.preprocessing.alignment != preprocessing.alignment:
-        names = [p.alignment.name if p.alignment else "none" for p in (card.preprocessing, preprocessing)]
-        warnings.warn(
-            f"{weights} was trained on faces aligned to {names[0]}, these are aligned to {names[1]}", stacklevel=2
+        names = [p.alignment.name if p.alignment else "not known" for p in (card.preprocessing, preprocessing)]
+        print(
+            f"warning: the alignment of the faces that {weights} was trained on is {names[0]}, and of these {names[1]}",
+            file=sys.stderr,
         )
     taken = [name for name in labels.expressions if name in card.labels.expressions]
     fresh = [name for name in labels.expressions if name not in taken]
@@ -137,6 +137,8 @@ def _start_from(
         file=sys.stderr,
     )
     made = card.provenance
+    if "assumed" in made:
+        print(f"note on {weights}: {made['assumed']}", file=sys.stderr)
     record = {"weights": weights, "sha256": sha256(find_weights(weights))}
     record |= {name: made[name] for name in ("dataset", "split", "inputs", "face_sample") if name in made}
     return [record, *made.get("started_from", [])]
