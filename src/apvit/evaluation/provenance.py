@@ -144,12 +144,18 @@ def cautions(card: Card, split: Split) -> list[str]:
     """Sentences about how these weights and this split are related."""
     metadata, relation, notes = split.metadata, relate(card, split), []
     is_trained_split = metadata.split in str(relation.split).split("+")
-    learnt = "the figures show how well they were learned, not how well the network recognizes other faces."
     if relation.trained_on:
         share = relation.trained_on / relation.looked_up
-        notes.append(f"These weights were trained on about {share:.0%} of these faces ({relation.because}): {learnt}")
+        notes.append(
+            f"These weights were trained on about {share:.0%} of these faces ({relation.trained_on:,} of "
+            f"{relation.looked_up:,} looked up): of these the figures show how well they were learned, not how well the "
+            "network recognizes others."
+        )
     elif relation.same_dataset and is_trained_split and not relation.looked_up:
-        notes.append(f"These weights were trained on the {metadata.split} split of {metadata.dataset}: {learnt}")
+        notes.append(
+            f"These weights were trained on the {metadata.split} split of {metadata.dataset}: the figures show how "
+            "well it was learned, not how well the network recognizes other faces."
+        )
     if relation.same_dataset and metadata.split == "valid" and not is_trained_split:
         notes.append("Validation is what training choices are made on: these figures are not test figures.")
     if metadata.alignment is None and card.preprocessing.alignment is not None:
