@@ -148,7 +148,7 @@ def cautions(card: Card, split: Split) -> list[str]:
         share = relation.trained_on / relation.looked_up
         notes.append(
             f"These weights were trained on about {share:.0%} of these faces ({relation.trained_on:,} of "
-            f"{relation.looked_up:,} looked up): of these the figures show how well they were learned, not how well the "
+            f"{relation.looked_up:,} looked up): of them the figures show how well they were learned, not how well the "
             "network recognizes others."
         )
     elif relation.same_dataset and is_trained_split and not relation.looked_up:
