@@ -167,8 +167,10 @@ def _frame_labels(files: LabelFiles, name: str, classes: int, numbering: Numberi
     expected = [list(space.expressions) for space in LABELS.values()]
     if header not in expected and not (numbering.stated and header and header[0][:1].isalpha()):
         whole = ",".join(title.capitalize() for title in _EIGHT.expressions)
-        renamed = sorted(header) in map(sorted, expected)
-        hint = f"; if that is its order, give --labels {written_labels(dict(enumerate(header)))}" if renamed else ""
+        hint = ""
+        if sorted(header) in map(sorted, expected):
+            stated = written_labels(dict(enumerate(header)))
+            hint = f"; if that is its order, give `apvit data prepare` the option --labels {stated}"
         files.malformed.append(f"{name} begins with {','.join(header)[:80]!r}; expected {whole}{hint}")
         return []
     while lines and not lines[-1].strip():

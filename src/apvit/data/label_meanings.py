@@ -45,6 +45,7 @@ _ORDERS = {
         }.items()
     },
 }
+_PREPARE = "`apvit data prepare` the option"
 _FITS = 0.1
 """Largest distance, as `_distance` has it, of counts that fit an order."""
 _ENOUGH = 100
@@ -64,7 +65,7 @@ def hint(word: str) -> str:
 def ask_for(words: Iterable[str]) -> str:
     """What to do about numbers, or names, of which nobody said what they mean: the end of a sentence."""
     every = ",".join(f"{word}=EXPRESSION" for word in words)
-    return f"a number means something else in every dataset: state what it means with --labels {every}"
+    return f"a number means something else in every dataset: give `apvit data prepare` the option --labels {every}"
 
 
 def parse_labels(text: str) -> dict[str, str]:
@@ -202,11 +203,10 @@ class Numbering:
             likely = [fit for fit in fits if fit.distance < fits[0].distance + _CLEAR and fits[0].distance > _EXACT]
             likely = likely or fits[:1]
         if len(likely) == 1:
-            raise DataError(
-                f"{sentence}the counts fit {likely[0].title} best, --labels {written_labels(likely[0].meanings)}"
-            )
-        choices = " or ".join(f"--labels {written_labels(fit.meanings)} if it is {fit.title}" for fit in likely)
-        raise DataError(f"{sentence}state it, with {choices}")
+            best = f"--labels {written_labels(likely[0].meanings)}"
+            raise DataError(f"{sentence}the counts fit {likely[0].title} best, so give {_PREPARE} {best}")
+        choices = " or ".join(f"--labels {written_labels(fit.meanings)} if they are in {fit.title}" for fit in likely)
+        raise DataError(f"{sentence}give {_PREPARE} {choices}")
 
     def _refuse_counts(self, where: Path, published: Mapping[str, int], best: _Fit) -> None:
         own = self._distance(published, self._meanings)
@@ -217,9 +217,9 @@ class Numbering:
         name = self._meanings[odd]
         raise DataError(
             f"the counts of {self._dataset} in {where} do not fit the published numbering ({self._found[odd]:,} faces "
-            f"have the label {odd}, published are {published[name]:,} of {name}) but fit {best.title}: state the "
-            f"order with --labels {written_labels(best.meanings)}, or if it is the published one after all, with "
-            f"--labels {written_labels(self._meanings)}"
+            f"have the label {odd}, published are {published[name]:,} of {name}) but fit {best.title}: give {_PREPARE} "
+            f"--labels {written_labels(best.meanings)}, or if they are the published ones after all, --labels "
+            f"{written_labels(self._meanings)}"
         )
 
     def _fits(self, published: Mapping[str, int], bases: Collection[int]) -> list[_Fit]:
