@@ -9,10 +9,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -24,10 +26,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from apvit.faces.pictures import PictureError
 from apvit.files import sha256
 from apvit.recognition.archive import Archive, ArchiveError
 from apvit.recognition.archive.folder import MANIFEST, Job, ResultFolder
@@ -47,6 +50,16 @@ def png(seed: int = 0, size: int = 48) -> bytes:
     return file.getvalue()
 
 
+def make_tar(path: Path, members: list[tuple[str, bytes | tarfile.TarInfo]]) -> None:
+    with tarfile.open(path, "w:gz" if path.suffix in (".gz", ".tgz") else "w") as tar:
+        for name, content in members:
+            member = tarfile.TarInfo(name) if isinstance(content, bytes) else content
+            member.name = name
+            if isinstance(content, bytes):
+                member.size = len(content)
+            tar.addfile(member, io.BytesIO(content) if isinstance(content, bytes) else None)
+
+
 def names(inputs: Inputs) -> list[str]:
     return [os.fsdecode(name) for name in inputs.pictures.to_pylist()]
 
@@ -59,7 +72,7 @@ def contents(inputs: Inputs, size: int) -> list[Any]:
         assert shard.number == number
         assert len(shard) == min(size, len(inputs) - number * size)
         flat += shard.pictures
-        flat += [(rows.path, row) for rows in shard.rows for row in range(rows.start, rows.stop)]
+        flat += [(rows.path, row) for rows in shard.rows for row in rows.numbers]
     return flat
 
 
@@ -80,7 +93,10 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(path).write_bytes(png())
     Path("in/notes.md").touch()
     Path("in/circle").symlink_to(Path("in").absolute())
-    Path("list.txt").write_bytes(b"d.png\r\n\ns3://bucket/a b.png\n/elsewhere/e.png\nd.png")
+    Path("list.txt").write_bytes(
+        b"d.png\r\n\ns3://bucket/a b.png\n/elsewhere/e.png\nd.png\nhttps://host/f.png?size=1\ns3://bucket/g.tar"
+    )
+    make_tar(Path("in/tar.tgz"), [("x.png", png())])
     pq.write_table(pa.table({"image": [png(1), None, b"no picture"], "source": ["x", "y", "z"]}), "in/bytes.parquet")
     pq.write_table(pa.table({"path": ["d.png", None, "in/b.png"]}), "paths.parquet")
     return tmp_path
@@ -88,12 +104,21 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_all_that_can_be_named(tree: Path) -> None:
     warnings: list[str] = []
-    inputs = gather_inputs(["in", "list.txt", "paths.parquet", "d.png"], skip="in/out", warn=warnings.append)
-    local = ("d.png", "in/a b.JPG", "in/b.png", "in/sub/c.png")
-    assert names(inputs) == sorted(["/elsewhere/e.png", "s3://bucket/a b.png", *(str(tree / name) for name in local)])
-    assert inputs.tables == (Rows(str(tree / "in/bytes.parquet"), "image", 0, 3),)
-    assert len(inputs) == 9
-    assert warnings == ["pictures named more than once are done once: 4 repetitions were left out"]
+    named = ["in", "list.txt", "paths.parquet", "d.png", "in/**/*.png", "in/tar.tgz"]
+    inputs = gather_inputs(named, skip="in/out", warn=warnings.append)
+    local = ("in/a b.JPG", "in/sub/c.png")
+    remote = ("/elsewhere/e.png", "s3://bucket/a b.png", "https://host/f.png?size=1")
+    assert names(inputs) == sorted([*remote, *(str(tree / name) for name in local)])
+    here = os.getcwd()
+    assert inputs.tables == (
+        Rows(str(tree / "in/bytes.parquet"), "image", range(3), False, here),
+        Rows(str(tree / "paths.parquet"), "path", range(3), True, here),
+    )
+    assert inputs.tars == (str(tree / "in/tar.tgz"), "s3://bucket/g.tar")
+    assert len(inputs) == 11
+    assert inputs.columns.names == ["source"]
+    # in/b.png of the folder and the pattern, in/sub/c.png of the pattern, d.png twice in the list and once alone, a tar
+    assert warnings == ["what is named more than once is done once: 7 repetitions were left out"]
 
 
 def test_order_and_repetition_of_what_is_named_do_not_matter(tree: Path) -> None:
@@ -102,6 +127,38 @@ def test_order_and_repetition_of_what_is_named_do_not_matter(tree: Path) -> None
     assert second.digest() == first.digest()
     assert contents(second, 2) == contents(first, 2)
     assert gather_inputs(["in"]).digest() != first.digest()
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.lists(st.sampled_from("abcdef"), max_size=6), min_size=1, max_size=3),
+    st.lists(st.sampled_from("abcdef"), max_size=6),
+)
+def test_each_once_across_tables_and_lists(tables: list[list[str]], listed: list[str]) -> None:
+    with TemporaryDirectory() as folder:
+        for number, column in enumerate(tables):
+            pq.write_table(
+                pa.table({"path": pa.array([f"/{c}" for c in column], pa.string())}), f"{folder}/{number}.parquet"
+            )
+        Path(folder, "list.txt").write_text("/z\n" + "".join(f"/{c}\n" for c in listed))
+        inputs = gather_inputs([folder, f"{folder}/list.txt"])
+        whole = [row for table in tables for row in table]
+        shard = inputs.shard(0, 100)
+        found = [name.removeprefix("/") for name, _ in pictures(shard)]
+    assert Counter(found) == dict.fromkeys({*whole, *listed, "z"}, 1)
+    assert [name for name in found if name in whole] == list(dict.fromkeys(whole)), (
+        "tables keep their order and come first"
+    )
+    assert inputs.repeated == len(whole) + len(listed) + 1 - len(found)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+def test_lists_are_read_as_everywhere(encoding: str, tmp_path: Path) -> None:
+    text = "# faces of 1999\r\n\r\n/a/é.png\r\nhttp://host/x.jpg\n \n/shards/0.tar"
+    mark = "\ufeff" if encoding.startswith("utf-16") else ""
+    (tmp_path / "list.txt").write_bytes((mark + text).encode(encoding))
+    inputs = gather_inputs([str(tmp_path / "list.txt")])
+    assert (names(inputs), inputs.tars) == (["/a/é.png", "http://host/x.jpg"], ("/shards/0.tar",))
 
 
 def test_a_name_that_is_no_unicode_is_kept(tmp_path: Path) -> None:
@@ -146,9 +203,13 @@ def test_inputs_that_cannot_be_listed(
     st.integers(1, 12),
 )
 def test_shards_are_a_partition(pictures: list[bytes], lengths: list[int], size: int) -> None:
-    tables = tuple(Rows(f"{i}.parquet", "image", 0, n) for i, n in enumerate(lengths))
-    inputs = Inputs(pa.array(pictures, pa.large_binary()), tables)
-    assert contents(inputs, size) == [*pictures, *((t.path, row) for t in tables for row in range(t.stop))]
+    tables = tuple(Rows(f"{i}.parquet", "image", range(n)) for i, n in enumerate(lengths))
+    inputs = Inputs(pa.array(pictures, pa.large_binary()), tables, ("a.tar", "b.tar"))
+    assert contents(inputs, size) == [*pictures, *((t.path, row) for t in tables for row in t.numbers)]
+    shards = -(-len(inputs) // size)
+    assert [inputs.shard(shards + i, size) for i in (0, 1)] == [
+        Shard(shards + i, (), (), tar) for i, tar in enumerate(inputs.tars)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +235,106 @@ def test_file_uris(tmp_path: Path) -> None:
     ((name, read),) = pictures(inputs.shard(0, 1))
     assert read().shape == (48, 48, 3)
     assert locate(name)[1] == str(tmp_path / "a b/c 100%.png")
+
+
+# --- tar files
+
+
+def special(kind: bytes, target: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo()
+    member.type, member.linkname = kind, target
+    return member
+
+
+def read_all(shard: Shard) -> dict[str, str]:
+    """What became of each input: "ok", or its error."""
+    found: dict[str, str] = {}
+    for name, read in pictures(shard):
+        assert name not in found
+        try:
+            found[name] = "ok" if read().shape == (48, 48, 3) else "?"
+        except PictureError as error:
+            found[name] = str(error)
+            assert len(found[name].splitlines()) == 1
+    return found
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tgz", ".tar.gz"])
+def test_a_tar_with_odd_members(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apvit.recognition.archive.pictures.MAX_PICTURE_BYTES", 20_000)
+    path = tmp_path / f"shard-0{suffix}"
+    make_tar(
+        path,
+        [
+            ("folder", special(tarfile.DIRTYPE)),
+            ("folder.png", special(tarfile.DIRTYPE)),
+            ("./0.png", png(0)),
+            ("0.cls", b"3"),
+            ("0.json", b"{}"),
+            ("folder/a é b.face.JPG", png(1)),
+            ("/root/../etc/1.png", png(2)),
+            ("../../2.png", png(3)),
+            (f"{'long/' * 60}3.png", png(4)),
+            ("bad.jpg", b"no picture"),
+            ("empty.png", b""),
+            ("huge.png", bytes(20_001)),
+            ("._0.png", b"AppleDouble"),
+            (".cache/4.png", png(5)),
+            ("soft.png", special(tarfile.SYMTYPE, "/etc/passwd")),
+            ("hard.png", special(tarfile.LNKTYPE, "0.png")),
+            ("pipe.png", special(tarfile.FIFOTYPE)),
+            ("device.png", special(tarfile.CHRTYPE)),
+            ("clip.mp4", b"video"),
+        ],
+    )
+    found = {name.removeprefix(f"{path}/"): what for name, what in read_all(Shard(0, (), (), str(path))).items()}
+    good = ("0.png", "folder/a é b.face.JPG", "etc/1.png", "2.png", f"{'long/' * 60}3.png")
+    assert {name for name, what in found.items() if what == "ok"} == set(good)
+    errors = {
+        "bad.jpg": "is not a picture in a known format",
+        "empty.png": "holds no picture; leave it out or fill it",
+        "huge.png": "has 20,001 bytes, more than the 20,000 allowed",
+        "soft.png": "is a link to '/etc/passwd', which is not followed",
+        "hard.png": "is a link to '0.png', which is not followed",
+        "clip.mp4": "is a video, which is not read inside a tar; unpack it",
+    }
+    assert found.keys() == {*good, *errors}
+    assert all(text in found[name] for name, text in errors.items())
+
+
+def damaged(content: bytes, how: str) -> bytes:
+    header = 3 * 512 + 3 * -(-len(png()) // 512) * 512  # of the fourth of equal members
+    return {
+        "nothing": b"",
+        "no tar": b"something else" * 100,
+        "cut in a header": content[: header + 100],
+        "cut in a picture": content[: header + 1000],
+        "cut between pictures": content[:header],
+        "a header of noise": content[:header] + b"\xa5" * 512 + content[header + 512 :],
+    }[how]
+
+
+@pytest.mark.parametrize(
+    ("how", "pictures"),
+    [
+        *(("nothing", 0), ("no tar", 0), ("cut in a header", 3), ("cut in a picture", 3)),
+        *(("cut between pictures", 3), ("a header of noise", 3)),
+    ],
+)
+def test_a_damaged_tar_gives_what_is_whole_and_an_error(how: str, pictures: int, tmp_path: Path) -> None:
+    path = tmp_path / "shard.tar"
+    make_tar(path, [(f"{i}.png", png()) for i in range(6)])
+    path.write_bytes(damaged(path.read_bytes(), how))
+    found = read_all(Shard(0, (), (), str(path)))
+    error = found.pop(str(path))
+    assert f"cannot be read beyond {pictures} pictures" in error
+    assert found == {f"{path}/{i}.png": "ok" for i in range(pictures)}
+
+
+def test_a_tar_that_is_not_there_or_holds_no_picture(tmp_path: Path) -> None:
+    make_tar(tmp_path / "notes.tar", [("notes.md", b"")])
+    assert "cannot be read" in read_all(Shard(0, (), (), str(tmp_path / "gone.tar")))[str(tmp_path / "gone.tar")]
+    assert "holds no picture" in read_all(Shard(0, (), (), str(tmp_path / "notes.tar")))[str(tmp_path / "notes.tar")]
 
 
 # --- the folder of results
@@ -231,10 +392,10 @@ def worker(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     threads = cv2.getNumThreads()
 
-    def make(**options: Any) -> ShardWorker:
+    def make(columns: Any = None, **options: Any) -> ShardWorker:
         made = ShardWorker()
         assert os.environ["OMP_NUM_THREADS"] == "1"
-        made.load(Task(str(weights), sha256(weights), {"device": "cpu", **options}, str(tmp_path / "out")))
+        made.load(Task(str(weights), sha256(weights), {"device": "cpu", **options}, str(tmp_path / "out"), columns))
         return made
 
     yield make
@@ -284,6 +445,66 @@ def test_each_input_ends_as_faces_as_no_face_or_as_an_error(
     assert "holds no picture" in found["rows.parquet#2"]["error"]
 
 
+def test_other_columns_are_carried(
+    worker: Callable[..., ShardWorker], photographs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(photographs["astronaut"], "astronaut.png")
+    Path("noise.png").write_bytes(png(9))
+    when = pa.array([1, None, 3], pa.timestamp("ns", "UTC"))
+    bytes_table = pa.table(
+        {
+            "id": pa.array([10, 11, 12], pa.int16()),
+            "image": [photographs["astronaut"].read_bytes(), b"bad", png()],
+            "source": ["x", "y", "z"],
+            "input_source": ["u", "v", "w"],
+            "taken": when,
+            "tags": [["a", "b"], [], None],
+            "depth": [b"1", b"2", b"3"],
+            "city": pa.array(["Rome", "Oslo", "Rome"]).dictionary_encode(),
+        }
+    )
+    pq.write_table(bytes_table, "bytes.parquet", row_group_size=2)
+    pq.write_table(
+        pa.table({"path": ["noise.png", "astronaut.png", None, "noise.png"], "id": [1, 2**40, 3, 4]}), "paths.parquet"
+    )
+    Path("plain.png").write_bytes(png(8))
+    warnings: list[str] = []
+    inputs = gather_inputs(["bytes.parquet", "paths.parquet", "plain.png", "astronaut.png"], warn=warnings.append)
+    assert warnings == [
+        "columns of bytes are not carried to the results: depth",
+        "what is named more than once is done once: 2 repetitions were left out",
+    ]
+    work = worker(columns=inputs.columns)
+    assert [work.run(inputs.shard(number, 3)).pictures for number in range(3)] == [3, 3, 1]
+    assert [work.run(inputs.shard(0, 3), carefully=True).pictures] == [3]
+    table = ds.dataset(tmp_path / "out").to_table()
+    added = table.column_names[table.column_names.index("warning") + 1 :]
+    assert added == ["id", "input_source", "input_input_source", "taken", "tags", "city"]
+    assert table.schema.field("id").type == pa.int64(), "the wider of two"
+    assert table.schema.field("taken").type == when.type
+    rows = {
+        row["source"].removeprefix(f"{tmp_path}/"): row for row in table.select([*added, "source", "error"]).to_pylist()
+    }
+    assert {name: row["id"] for name, row in rows.items()} == {
+        **{"plain.png": None, "bytes.parquet#0": 10, "bytes.parquet#1": 11, "bytes.parquet#2": 12},
+        **{"noise.png": 1, "astronaut.png": 2**40, "paths.parquet#2": 3},
+    }
+    assert rows["bytes.parquet#1"]["error"] is not None
+    assert [rows["bytes.parquet#1"][name] for name in added] == [11, "y", "v", None, [], "Oslo"]
+    assert [rows["noise.png"][name] for name in added] == [1, None, None, None, None, None]
+
+
+def test_columns_that_do_not_go_together(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["a"], "label": [1]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"path": ["b"], "label": ["fear"]}), tmp_path / "b.parquet")
+    with pytest.raises(
+        ArchiveError, match=r"do not go together \(.*label.*int64 vs string\); rename one of them"
+    ) as caught:
+        gather_inputs([str(tmp_path)])
+    assert "\n" not in str(caught.value)
+
+
 def test_a_careful_worker_finds_the_same(worker: Callable[..., ShardWorker], tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [*map(png, range(5)), b"bad"]}), tmp_path / "a.parquet", row_group_size=4)
     shard = gather_inputs([str(tmp_path / "a.parquet")]).shard(0, 9)
@@ -302,7 +523,7 @@ def test_a_careful_worker_finds_the_same(worker: Callable[..., ShardWorker], tmp
 
 def test_a_picture_that_kills_its_workers_is_given_up(worker: Callable[..., ShardWorker], tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [png(0), png(1), png(2)]}), tmp_path / "a.parquet")
-    shard = Shard(7, (), (Rows(str(tmp_path / "a.parquet"), "image", 0, 3),))
+    shard = Shard(7, (), (Rows(str(tmp_path / "a.parquet"), "image", range(3)),))
     # What the second worker leaves that died at the second picture.
     note = {"at": 1, "deaths": {"1": GIVEN_UP_AFTER - 1}}
     ResultFolder(str(tmp_path / "out")).write("_work/part-000007.trail", json.dumps(note).encode())
@@ -335,13 +556,27 @@ def test_other_weights_on_another_machine_are_noticed(
         worker(detector="none").load(Task(str(weights), "0" * 64, {}, str(tmp_path)))
 
 
+def test_a_tar_is_a_shard(worker: Callable[..., ShardWorker], weights: Path, tmp_path: Path) -> None:
+    make_tar(tmp_path / "a.tar", [("0.png", png(0)), ("1.png", b"bad"), ("2.png", png(2))])
+    pq.write_table(pa.table({"image": [png()], "key": ["k"]}), tmp_path / "a.parquet")
+    archive = Archive([str(tmp_path)], str(tmp_path / "out"), weights=str(weights), options={"detector": "none"})
+    assert (archive.job.inputs, archive.job.tars, archive.job.shards) == (1, 1, 2)
+    work = worker(archive.inputs.columns, detector="none")
+    work.run(archive.inputs.shard(0, 1000))
+    reports = [work.run(archive.inputs.shard(1, 1000), carefully=carefully) for carefully in (False, True)]
+    assert [(r.pictures, r.faces, r.errors) for r in reports] == [(3, 2, 1), (3, 2, 1)]
+    assert [(row["source"].removeprefix(f"{tmp_path}/"), row["key"]) for row in results(tmp_path)] == [
+        *(("a.parquet#0", "k"), *((f"a.tar/{i}.png", None) for i in range(3))),
+    ]
+
+
 def test_the_archive_says_what_is_wrong_before_any_work(tree: Path, weights: Path) -> None:
     with pytest.raises(ArchiveError, match="shard_size must be at least 1, got 0"):
         Archive(["in"], "out", weights=str(weights), shard_size=0)
     with pytest.raises(ValueError, match="no weights 'nosuch'"):
         Archive(["in"], "out", weights="nosuch")
     archive = Archive(["in"], "out", weights=str(weights), shard_size=4, options={"batch_size": 3, "keep": "0.5"})
-    assert (archive.job.inputs, archive.job.shards, archive.finished) == (7, 2, set())
+    assert (archive.job.inputs, archive.job.shards, archive.finished) == (7, 3, set())
     assert archive.job.options == {"keep": "0.5"}, "how fast it is done is no matter of the job"
     assert (Path("out") / MANIFEST).is_file()
 
@@ -534,5 +769,17 @@ def test_from_a_bucket_into_a_bucket(
     assert {key for key in objects if key.startswith("out/") and not key.endswith("/")} == {
         *("out/_manifest.json", "out/part-000000.parquet", "out/part-000001.parquet"),
     }
+    make_tar(tmp_path / "a.tar", [("a.png", png())])
+    objects |= {"a.tar": (tmp_path / "a.tar").read_bytes(), "a.png": png()}
+    server = options.rpartition("=")[2]
+    (tmp_path / "list.txt").write_text(
+        f"s3://bucket/a.tar{options}\nhttp://{server}/bucket/a.png\nhttp://{server}/bucket/gone.png\n"
+    )
+    listed = gather_inputs([str(tmp_path / "list.txt")])
+    found = read_all(listed.shard(0, 2)) | read_all(listed.shard(1, 2))
+    assert [what.partition(" (")[0] for what in found.values()] == [
+        *("ok", f"http://{server}/bucket/gone.png cannot be downloaded", "ok"),
+    ]
+    assert list(found)[2] == f"s3://bucket/a.tar/a.png{options}"
     table = pq.read_table(io.BytesIO(objects["out/part-000001.parquet"])).to_pylist()
     assert [row["source"].partition("?")[0] for row in table][:1] == ["s3://bucket/in/x.png"]

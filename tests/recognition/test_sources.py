@@ -279,6 +279,33 @@ def test_where_there_is_no_content_the_suffix_counts(name: str, kind: str) -> No
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["s3://bucket/a b.png", "gs://bucket", "file:///a.png", "a.parquet", "a.tar", "a.txt"])
+def test_what_only_an_archive_reads_is_named_with_the_option_for_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"image": [b""]}), "a.parquet")
+    with tarfile.open("a.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("a.png"))
+    Path("a.txt").write_text("b.png\n")
+    with pytest.raises(PictureError, match="add --ray local --output FOLDER") as caught:
+        read_source(name)
+    assert str(caught.value).startswith(f"{name} is a")
+    with pytest.raises(PictureError, match="does not exist"):
+        read_source(Path("gone.tar"))
+
+
+def test_a_folder_of_shards_alone_names_the_option(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/0.tar").touch()
+    warnings: list[str] = []
+    assert not list(expand_sources([str(tmp_path)], warn=warnings.append))
+    assert warnings == [
+        f"no pictures or videos in the folder {tmp_path}; its tar and Parquet files are read with --ray local --output "
+        "FOLDER"
+    ]
+
+
 def test_a_pipe_is_not_read_to_know_what_it_is(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     assert kind_of(str(tmp_path / "pipe.mp4")) == "video"

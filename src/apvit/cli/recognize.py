@@ -186,8 +186,8 @@ def recognize(
         typer.Option(
             metavar="ADDRESS",
             help="Work as a job of many pictures, in a pool of workers on this machine (local) or on a Ray cluster "
-            "(auto, or its address). INPUTs are folders, Parquet files, .txt lists of paths or URIs, local or s3://; "
-            "--output is a folder of Parquet files. Start again to go on.",
+            "(auto, or its address). INPUTs are folders, Parquet and tar files, .txt lists of paths or URIs, local or "
+            "s3://; --output is a folder of Parquet files. Start again to go on.",
             rich_help_panel=ARCHIVES,
         ),
     ] = None,

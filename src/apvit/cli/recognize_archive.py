@@ -36,11 +36,13 @@ def recognize_archive(
             inputs, folder, shard_size=shard_size, weights=weights, options=recognizer_options, warn=messages.warn
         )
         job, finished = archive.job, len(archive.finished)
-        messages.say(
-            f"{job.inputs:,} pictures in {job.shards:,} shards of {shard_size:,}"
-            + (f", of which {finished:,} are finished" if finished else "")
-        )
-        messages.expect(sum(job.size(number) for number in range(job.shards) if number not in archive.finished))
+        shards = [
+            *([f"{job.inputs:,} pictures in {job.shards - job.tars:,} shards of {shard_size:,}"] if job.inputs else []),
+            *([f"{job.tars:,} tar files, each a shard"] if job.tars else []),
+        ]
+        messages.say(" and ".join(shards) + (f", of which {finished:,} are finished" if finished else ""))
+        if not job.tars:  # nobody knows what is in them
+            messages.expect(sum(job.size(number) for number in range(job.shards) if number not in archive.finished))
         pictures = faces = errors = 0
         try:
             for report in archive.run(address, workers=workers):

@@ -41,7 +41,7 @@ VIDEO_SUFFIXES = (
 
 LIST_SUFFIXES = (".txt", ".list")
 TABLE_SUFFIX = ".parquet"
-TAR_SUFFIX = ".tar"
+TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz")
 
 Kind: TypeAlias = Literal["picture", "video", "list", "table", "tar", "folder", "store"]
 """What a name can be; a "table" is a Parquet file, a "store" a URI such as s3://bucket/folder."""
@@ -51,9 +51,15 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("video", VIDEO_SUFFIXES),
     ("list", LIST_SUFFIXES),
     ("table", (TABLE_SUFFIX,)),
-    ("tar", (TAR_SUFFIX,)),
+    ("tar", TAR_SUFFIXES),
 )
 _SUFFIXES = {suffix: kind for kind, suffixes in _KINDS for suffix in suffixes}
+_ARCHIVED: dict[Kind, str] = {
+    "store": "a URI, which is read as an archive only; add --ray local --output FOLDER",
+    "table": "a Parquet file, which is read as an archive only; add --ray local --output FOLDER",
+    "tar": "a tar file, which is read as an archive only; add --ray local --output FOLDER",
+    "list": "a list, which is read from standard input (-) or as an archive; add --ray local --output FOLDER for that",
+}
 # In a folder, a name without a suffix says nothing, and .ts is also TypeScript's.
 _BY_CONTENT = ("", ".ts")
 
@@ -94,7 +100,7 @@ def kind_of(name: str) -> Kind:
     twice. What nothing is known of is a picture: reading it gives the error.
     """
     if is_http(name):
-        kind = _SUFFIXES.get(os.path.splitext(urlsplit(name).path)[1].lower())
+        kind = kind_of_suffix(urlsplit(name).path)
         if kind is None:
             try:
                 with _get(name) as answer:
@@ -108,7 +114,13 @@ def kind_of(name: str) -> Kind:
         return "store"
     if os.path.isdir(name):
         return "folder"
-    return _signature(_head(name)) or _SUFFIXES.get(os.path.splitext(name)[1].lower(), "picture")
+    return _signature(_head(name)) or kind_of_suffix(name) or "picture"
+
+
+def kind_of_suffix(path: str) -> Kind | None:
+    """What a file is by the suffix of its name; None where that does not tell."""
+    path = path.lower()
+    return _SUFFIXES.get(TAR_SUFFIXES[-1] if path.endswith(TAR_SUFFIXES) else os.path.splitext(path)[1])
 
 
 def is_uri(name: str) -> bool:
@@ -125,7 +137,14 @@ def read_source(source: PictureSource) -> npt.NDArray[np.uint8]:
     """`read_picture`, also of the http(s) URL of one: uint8 [H, W, 3]. Raises PictureError."""
     if isinstance(source, str) and is_http(source):
         return read_picture(download(source), name=source)
-    return read_picture(source)
+    if isinstance(source, str) and is_uri(source):
+        raise PictureError(f"{source} is {_ARCHIVED['store']}")
+    try:
+        return read_picture(source)
+    except PictureError:
+        if isinstance(source, (str, Path)) and os.path.isfile(source) and (kind := kind_of(str(source))) in _ARCHIVED:
+            raise PictureError(f"{source} is {_ARCHIVED[kind]}") from None
+        raise
 
 
 def download(url: str) -> bytes:
@@ -234,6 +253,7 @@ class _Expansion:
         self.kinds = ("picture", "video") if videos else ("picture",)
         self.skip = None if skip is None else os.path.realpath(skip)
         self.warn = warn
+        self.packed = False  # whether the folder at hand has files that only an archive reads
 
     def expand_list(self, names: Iterable[str]) -> Iterator[str]:
         empty = True
@@ -247,7 +267,7 @@ class _Expansion:
         # A name that exists is taken literally: "photo[1].jpg" is a file more often than a pattern.
         if os.path.isdir(name):
             yield from self._folder(name)
-        elif os.path.lexists(name) or not _is_pattern(name) or is_uri(name):
+        elif os.path.lexists(name) or not is_pattern(name) or is_uri(name):
             yield name
         else:
             recursive = "**" in Path(name).parts
@@ -263,12 +283,14 @@ class _Expansion:
                 yield name
 
     def _folder(self, folder: str) -> Iterator[str]:
-        empty = True
+        empty, self.packed = True, False
         for source in self._in_folder(folder):
             empty = False
             yield source
         if empty:
-            self.warn(f"no {' or '.join(f'{kind}s' for kind in self.kinds)} in the folder {folder}")
+            what = " or ".join(f"{kind}s" for kind in self.kinds)
+            packed = "; its tar and Parquet files are read with --ray local --output FOLDER" if self.packed else ""
+            self.warn(f"no {what} in the folder {folder}{packed}")
 
     def _in_folder(self, folder: str) -> Iterator[str]:
         try:
@@ -279,6 +301,7 @@ class _Expansion:
         for name in files:
             if not name.startswith(".") and self._is_wanted(path := os.path.join(folder, name)):
                 yield path
+            self.packed |= kind_of_suffix(name) in ("table", "tar")
         for path in self._subfolders(folder, folders):
             yield from self._in_folder(path)
 
@@ -295,7 +318,7 @@ class _Expansion:
     def _match(self, folder: str, parts: list[str]) -> Iterator[str]:
         """Paths below `folder` ("" is the current one) that match the pattern's `parts`, in sorted order."""
         part, rest = parts[0], parts[1:]
-        if part != "**" and not _is_pattern(part):
+        if part != "**" and not is_pattern(part):
             path = os.path.join(folder, part)
             if rest:
                 yield from self._match(path, rest)
@@ -380,5 +403,6 @@ def _list(folder: str) -> tuple[list[str], list[str]]:
     return sorted(files), sorted(folders)
 
 
-def _is_pattern(name: str) -> bool:
+def is_pattern(name: str) -> bool:
+    """Whether `name` holds one of the signs of a pattern; one that exists is still taken literally."""
     return any(sign in name for sign in "*?[")

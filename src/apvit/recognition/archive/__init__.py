@@ -65,9 +65,10 @@ class Archive:
         self.folder = ResultFolder(output)
         self.inputs = gather_inputs(names, skip=output, warn=warn)
         matters = {name: value for name, value in self.options.items() if name not in _ONLY_SPEED}
-        self.job = Job(len(self.inputs), self.inputs.digest(), shard_size, digest, matters)
+        tars = len(self.inputs.tars)
+        self.job = Job(len(self.inputs), self.inputs.digest(), shard_size, digest, matters, tars)
         self.finished = self.folder.start(self.job)
-        self._task = Task(weights, digest, self.options, self.folder.name)
+        self._task = Task(weights, digest, self.options, self.folder.name, self.inputs.columns)
 
     def run(self, address: str, *, workers: int | None = None) -> Generator[ShardReport, None, None]:
         """Do the shards that are not finished; a report of each as it is done.

@@ -26,7 +26,8 @@ _PART = re.compile(r"part-(\d{6,})\.parquet")
 class Job:
     """All that decides what the files of an archive's results hold.
 
-    inputs: number of pictures; inputs_sha256: of their sorted names; shard_size: pictures per file
+    inputs: number of pictures; inputs_sha256: of their names; shard_size: pictures per file
+    tars: tar files, of which each has one file of results
     weights_sha256: of the weight file; options: the recognizer's other arguments, as JSON values
     """
 
@@ -35,15 +36,16 @@ class Job:
     shard_size: int
     weights_sha256: str
     options: Mapping[str, Any]
+    tars: int = 0
 
     @property
     def shards(self) -> int:
         """Number of files of the finished job."""
-        return -(-self.inputs // self.shard_size)
+        return -(-self.inputs // self.shard_size) + self.tars
 
     def size(self, number: int) -> int:
-        """Pictures of shard `number`: all have `shard_size` but the last."""
-        return min(self.shard_size, self.inputs - number * self.shard_size)
+        """Pictures of shard `number`: all have `shard_size` but the last. Of a tar nobody knows, which counts as 0."""
+        return max(0, min(self.shard_size, self.inputs - number * self.shard_size))
 
     def difference(self, recorded: Mapping[str, Any]) -> str | None:
         """What a manifest's job has that this one has not, in words; None where both are the same."""

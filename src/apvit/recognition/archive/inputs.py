@@ -1,7 +1,7 @@
-"""From what a user names to the sorted list of an archive's pictures, and from the list to its shards.
+"""From what a user names to the list of an archive's pictures, and from the list to its shards.
 
-The list is all that the driver holds of the pictures: in Arrow's memory their names and 8 bytes each (a Parquet file
-with the pictures' bytes in it counts as one name), never a picture.
+The list is all that the driver holds of the pictures: in Arrow's memory their names and 8 bytes each, never a picture.
+Of pictures that are in Parquet and tar files, or named there, it holds the names of these files.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 from typing import Any
 
-from apvit.recognition.archive.errors import ArchiveError
-from apvit.recognition.archive.locations import absolute, is_uri, join, locate, suffix
-from apvit.recognition.sources import PICTURE_SUFFIXES
+import numpy as np
+import numpy.typing as npt
 
-TABLE_SUFFIX = ".parquet"
-LIST_SUFFIXES = (".txt", ".list")
+from apvit.recognition.archive.errors import ArchiveError
+from apvit.recognition.archive.locations import absolute, is_uri, join, kind, locate
+from apvit.recognition.sources import expand_sources, is_pattern, kind_of_suffix, read_list
+
 COLUMNS = ("image", "path", "uri")
 """Columns of a Parquet file that may hold the pictures; the first that is there counts."""
 
@@ -30,40 +33,56 @@ _READERS = 16
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a Parquet file with pictures in it; `column` holds them, `start` and `stop` count from 0."""
+    """Some rows of a Parquet file, one picture in each.
+
+    column: the pictures, or where `named` their paths or URIs
+    numbers: of the rows in ascending order, counted from 0
+    folder: what relative paths in it count from
+    """
 
     path: str
     column: str
-    start: int
-    stop: int
+    numbers: Sequence[int]
+    named: bool = False
+    folder: str = os.curdir
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What one worker does at a time and what one file of the output holds: names of pictures, and rows."""
+    """What one worker does at a time and what one file of the output holds: names of pictures, and rows; or a tar."""
 
     number: int
     pictures: tuple[bytes, ...]
     rows: tuple[Rows, ...]
+    tar: str | None = None
 
     def __len__(self) -> int:
-        return len(self.pictures) + sum(rows.stop - rows.start for rows in self.rows)
+        return len(self.pictures) + sum(map(len, self.rows))
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """An archive: pictures first (pyarrow large_binary [N], sorted, each once), then whole Parquet files by name.
+    """An archive: pictures first (pyarrow large_binary [N], sorted), then Parquet files, then tar files; each once.
 
     Names are bytes, as a file system may have them; local ones are absolute.
+    columns: a pyarrow.Schema of the Parquet files' other columns, which go to the output
+    paths_sha256: of all that the Parquet files name
+    repeated: how often a picture or file was named again
     """
 
     pictures: Any
-    tables: tuple[Rows, ...]
+    tables: tuple[Rows, ...] = ()
+    tars: tuple[str, ...] = ()
+    columns: Any = None
+    paths_sha256: str = ""
     repeated: int = 0
-    """How often a picture was named again."""
 
     def __len__(self) -> int:
-        return len(self.pictures) + sum(rows.stop for rows in self.tables)
+        """Number of the pictures outside tar files."""
+        return len(self.pictures) + sum(map(len, self.tables))
 
     def digest(self) -> str:
         """SHA-256 of all names in order, and of the Parquet files' columns and numbers of rows."""
@@ -72,104 +91,148 @@ class Inputs:
             names = self.pictures.slice(start, _CHUNK).to_pylist()
             digest.update(b"".join(name + b"\0" for name in names))
         for rows in self.tables:
-            digest.update(os.fsencode(f"{rows.path}\0{rows.column}\0{rows.stop}\0"))
+            digest.update(os.fsencode(f"{rows.path}\0{rows.column}\0{len(rows)}\0"))
+        digest.update(os.fsencode("\0".join((self.paths_sha256, str(self.columns), *self.tars))))
         return digest.hexdigest()
 
     def shard(self, number: int, size: int) -> Shard:
-        """Shard `number` of shards of `size` inputs; it depends on nothing but the list."""
+        """Shard `number` of shards of `size` pictures, and after those one per tar, which is read from its beginning.
+
+        It depends on nothing but the list.
+        """
         start, stop = number * size, min((number + 1) * size, len(self))
-        pictures = self.pictures.slice(start, max(0, stop - start)).to_pylist() if start < len(self.pictures) else []
+        if start >= len(self):
+            return Shard(number, (), (), self.tars[number + len(self) // -size])
+        pictures = self.pictures.slice(start, stop - start).to_pylist() if start < len(self.pictures) else []
         rows = []
-        ends = accumulate((table.stop for table in self.tables), initial=len(self.pictures))
+        ends = accumulate(map(len, self.tables), initial=len(self.pictures))
         for table, first in zip(self.tables, ends, strict=False):
-            low, high = max(start - first, 0), min(stop - first, table.stop)
+            low, high = max(start - first, 0), min(stop - first, len(table))
             if low < high:
-                rows.append(Rows(table.path, table.column, low, high))
+                rows.append(replace(table, numbers=table.numbers[low:high]))
         return Shard(number, tuple(pictures), tuple(rows))
 
 
 def gather_inputs(
     names: Sequence[str], *, skip: str | None = None, warn: Callable[[str], None] = lambda message: None
 ) -> Inputs:
-    """The archive that `names` mean; every name is a local path or a URI.
+    """The archive that `names` mean; every name is a local path, a pattern of local paths, or a URI.
 
-    - a folder: its pictures (by suffix) and Parquet files, and those of its subfolders; hidden ones, links to folders
-      and the folder `skip` (where results go) are passed over
+    - a folder: its pictures (by suffix), Parquet and tar files, and those of its subfolders; hidden ones, links to
+      folders and the folder `skip` (where results go) are passed over
     - a Parquet file: one picture in every row. The first of the columns "image", "path", "uri" counts; it holds
       encoded bytes, Hugging Face's struct of bytes and path, or text, a path or URI
-    - a .txt or .list file: a path or URI per line
-    - anything else: one picture
+    - a .tar, .tgz or .tar.gz file: the pictures in it, as WebDataset has them
+    - a .txt or .list file: a path or URI per line (see `read_list`), of pictures, Parquet and tar files
+    - anything else: one picture, also at an http(s) URL
 
     Relative local names count from the current folder. A picture that is named again is done once. Raises ArchiveError
     for a list or Parquet file that cannot be read, and where there is no picture at all.
     """
-    found = _Names()
-    tables: dict[str, None] = {}
-    for name in map(absolute, names):
+    found = _Found()
+    for name in map(absolute, chain.from_iterable(_matches(name, skip) for name in names)):
         if _is_folder(name):
-            before = found.count + len(tables)
+            before = found.count
             for path in _files(name, None if skip is None else absolute(skip)):
-                if suffix(path) == TABLE_SUFFIX:
-                    tables[path] = None
-                else:
-                    found.add(os.fsencode(path))
-            if found.count + len(tables) == before:
+                found.add(path)
+            if found.count == before:
                 warn(f"no pictures in the folder {name}")
-        elif suffix(name) == TABLE_SUFFIX:
-            tables[name] = None
-        elif suffix(name) in LIST_SUFFIXES:
-            found.extend(_lines(name))
+        elif kind(name) == "list":
+            for entry in _lines(name):
+                found.add(absolute(entry))
         else:
-            found.add(os.fsencode(name))
-    whole = []
-    with ThreadPoolExecutor(_READERS) as readers:
-        for table, holds_bytes in readers.map(_examine, sorted(tables)):
-            if holds_bytes:
-                whole.append(table)
-            else:
-                found.extend(_paths(table))
-    pictures = found.sorted()
-    inputs = Inputs(pictures, tuple(t for t in whole if t.stop), found.count - len(pictures))
-    if not len(inputs):
+            found.add(name)
+    inputs = found.once(warn)
+    if not len(inputs) and not inputs.tars:
         raise ArchiveError(f"there is no picture in {', '.join(names)}; name a folder, Parquet file or list with some")
     if inputs.repeated:
-        warn(f"pictures named more than once are done once: {inputs.repeated:,} repetitions were left out")
+        warn(f"what is named more than once is done once: {inputs.repeated:,} repetitions were left out")
     return inputs
 
 
-class _Names:
-    """Names on their way into Arrow's memory, where each takes its length and 8 bytes."""
+class _Found:
+    """What is named, on its way into Arrow's memory, where a name takes its length and 8 bytes."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._waiting: list[bytes] = []
+        self._tables: Counter[str] = Counter()
+        self._tars: Counter[str] = Counter()
+        self._waiting: list[bytes | None] = []
         self._chunks: list[Any] = []
 
-    def add(self, name: bytes) -> None:
+    def add(self, name: str) -> None:
         self.count += 1
+        what = kind(name)
+        if what == "table":
+            self._tables[name] += 1
+        elif what == "tar":
+            self._tars[name] += 1
+        else:
+            self._append(os.fsencode(name))
+
+    def once(self, warn: Callable[[str], None]) -> Inputs:
+        """All of it, each picture once."""
+        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+        with ThreadPoolExecutor(_READERS) as readers:
+            examined = list(readers.map(_examine, sorted(self._tables)))
+        self._pack()
+        pictures, self._chunks = self._chunks, []
+        digest = hashlib.sha256()
+        named = [rows for rows, _ in examined if rows.named]
+        for rows in named:
+            for path in _paths(rows):
+                digest.update((path or b"") + b"\0")
+                self._append(path)
+        self._pack()
+        # What a table names comes first, so that a picture named again keeps the table's columns.
+        names = pa.chunked_array([*self._chunks, *pictures], pa.large_binary()).combine_chunks()
+        del self._chunks, pictures
+        order = pc.sort_indices(names)  # stable, and nulls last
+        first = np.ones(len(names), bool)
+        if present := len(names) - names.null_count:
+            ordered = names.take(order.slice(0, present))
+            first[1:present] = pc.not_equal(ordered.slice(1), ordered.slice(0, present - 1))
+            del ordered
+        places = order.to_numpy()
+        keep = np.empty(len(names), bool)
+        keep[places] = first
+        ends = list(accumulate(map(len, named), initial=0))
+        kept = {rows.path: _numbers(keep[start : start + len(rows)]) for rows, start in zip(named, ends, strict=False)}
+        tables = (replace(rows, numbers=kept.get(rows.path, rows.numbers)) for rows, _ in examined)
+        files = self._tables + self._tars
+        return Inputs(
+            names.take(pa.array(places[first & (places >= ends[-1])])),
+            tuple(rows for rows in tables if len(rows)),
+            tuple(sorted(self._tars)),
+            _other_columns(examined, warn),
+            digest.hexdigest(),
+            len(names) - int(keep.sum()) + files.total() - len(files),
+        )
+
+    def _append(self, name: bytes | None) -> None:
         self._waiting.append(name)
         if len(self._waiting) == _CHUNK:
             self._pack()
 
-    def extend(self, names: Iterator[bytes]) -> None:
-        for name in names:
-            self.add(name)
-
     def _pack(self) -> None:
-        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow as pa
 
         self._chunks.append(pa.array(self._waiting, pa.large_binary()))
         self._waiting = []
 
-    def sorted(self) -> Any:
-        """All of them, each once, in the order of their bytes: pyarrow large_binary [N]."""
-        import pyarrow as pa
-        import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-        self._pack()
-        names = pc.unique(pa.chunked_array(self._chunks, pa.large_binary()))
-        self._chunks = []
-        return names.take(pc.sort_indices(names))
+def _numbers(keep: npt.NDArray[np.bool_]) -> Sequence[int]:
+    """The places of what is kept."""
+    return range(len(keep)) if keep.all() else array("q", np.flatnonzero(keep).astype(np.int64).tobytes())
+
+
+def _matches(name: str, skip: str | None) -> Iterator[str]:
+    if is_pattern(name) and not is_uri(name) and not os.path.lexists(name):
+        yield from expand_sources([name], skip=skip)
+    else:
+        yield name
 
 
 def _is_folder(name: str) -> bool:
@@ -185,12 +248,12 @@ def _is_folder(name: str) -> bool:
 
 
 def _files(folder: str, skip: str | None) -> Iterator[str]:
-    wanted = (*PICTURE_SUFFIXES, TABLE_SUFFIX)
+    wanted = ("picture", "table", "tar")
     if not is_uri(folder):
         # Links to folders, which may lead in circles, are followed by pyarrow and not by os.walk.
         for where, folders, files in os.walk(folder, onerror=_raise_unreadable):
             folders[:] = [f for f in folders if not f.startswith(".") and os.path.join(where, f) != skip]
-            yield from (os.path.join(where, f) for f in files if not f.startswith(".") and f.lower().endswith(wanted))
+            yield from (os.path.join(where, f) for f in files if not f.startswith(".") and kind_of_suffix(f) in wanted)
         return
     from pyarrow.fs import FileSelector, FileType
 
@@ -203,25 +266,23 @@ def _files(folder: str, skip: str | None) -> Iterator[str]:
     for info in listed:
         part = info.path[len(root) :].lstrip("/")
         hidden = any(step.startswith(".") for step in part.split("/"))
-        if info.type != FileType.File or hidden or not part.lower().endswith(wanted):
+        if info.type != FileType.File or hidden or kind_of_suffix(part) not in wanted:
             continue
         if skipped is None or not info.path.startswith(skipped):
             yield join(folder, part)
 
 
-def _lines(name: str) -> Iterator[bytes]:
+def _lines(name: str) -> Iterator[str]:
     filesystem, path = locate(name)
     try:
         with io.BufferedReader(filesystem.open_input_stream(path)) as file:
-            for line in file:
-                if entry := line.rstrip(b"\r\n"):
-                    yield os.fsencode(absolute(os.fsdecode(entry)))
+            yield from read_list(file)
     except OSError as error:
         raise _unreadable(name, error) from error
 
 
-def _examine(name: str) -> tuple[Rows, bool]:
-    """All rows of a Parquet file, and whether it holds the pictures' bytes (else their names)."""
+def _examine(name: str) -> tuple[Rows, Any]:
+    """All rows of a Parquet file, and its schema."""
     import pyarrow as pa
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
@@ -238,18 +299,51 @@ def _examine(name: str) -> tuple[Rows, bool]:
             "the pictures"
         )
     kind = schema.field(column).type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return Rows(name, column, 0, rows), False
+    named = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not named and not _holds_bytes(kind):
+        raise ArchiveError(
+            f"the column {column} of {name} is {kind}; it must hold encoded pictures (binary, or Hugging Face's struct "
+            "of bytes and path) or their paths (string)"
+        )
+    return Rows(name, column, range(rows), named, os.getcwd()), schema
+
+
+def _holds_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
     struct = pa.types.is_struct(kind) and {field.name for field in kind} >= {"bytes", "path"}
-    if struct or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return Rows(name, column, 0, rows), True
-    raise ArchiveError(
-        f"the column {column} of {name} is {kind}; it must hold encoded pictures (binary, or Hugging Face's struct of "
-        "bytes and path) or their paths (string)"
-    )
+    return struct or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _paths(table: Rows) -> Iterator[bytes]:
+def _other_columns(examined: Sequence[tuple[Rows, Any]], warn: Callable[[str], None]) -> Any:
+    """A schema of the columns beside the pictures, None without any.
+
+    Of different types of number, the wider one is taken. Columns of bytes, which may be pictures too, are left out.
+    """
+    import pyarrow as pa
+
+    schemas = []
+    left_out: dict[str, None] = {}
+    for rows, schema in examined:
+        others = [field for field in schema if field.name != rows.column]
+        left_out |= {field.name: None for field in others if _holds_bytes(field.type)}
+        others = [f for f in others if not _holds_bytes(f.type) and schema.names.count(f.name) == 1]
+        schemas.append(pa.schema([field.with_nullable(True).remove_metadata() for field in others]))
+    if left_out:
+        warn(f"columns of bytes are not carried to the results: {', '.join(left_out)}")
+    try:
+        together = pa.unify_schemas(schemas, promote_options="permissive") if schemas else ()
+    except pa.ArrowException as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ArchiveError(
+            f"the columns of the Parquet files do not go together ({reason}); rename one of them, or start a job for "
+            "each file"
+        ) from None
+    return together if len(together) else None
+
+
+def _paths(table: Rows) -> Iterator[bytes | None]:
+    """What each row names; None for a row that names nothing."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -257,7 +351,8 @@ def _paths(table: Rows) -> Iterator[bytes]:
     try:
         with pq.ParquetFile(path, filesystem=filesystem) as file:
             for batch in file.iter_batches(_CHUNK, columns=[table.column]):
-                yield from (os.fsencode(absolute(name)) for name in batch.column(0).to_pylist() if name)
+                for name in batch.column(0).to_pylist():
+                    yield os.fsencode(absolute(name, table.folder)) if name else None
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(table.path, error) from error
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from apvit.recognition.archive.errors import ArchiveError
+from apvit.recognition.sources import Kind, is_http, kind_of_suffix
 
 _URI = re.compile(r"(?P<root>[A-Za-z][A-Za-z0-9+.-]+://[^/?]*)/?(?P<path>.*?)(?P<query>\?\w+=.*)?", re.DOTALL)
 
@@ -52,15 +53,17 @@ def join(name: str, part: str) -> str:
     return f"{match['root']}/{path}{match['query'] or ''}"
 
 
-def suffix(name: str) -> str:
-    """The suffix of a local path or of a URI's path, in lower case (".png"), whatever options follow it."""
+def kind(name: str) -> Kind | None:
+    """What a local path or URI names by its suffix, whatever options follow it. At an http(s) URL is a picture."""
     match = _URI.fullmatch(name)
-    return os.path.splitext(name if match is None else match["path"])[1].lower()
+    if match is None:
+        return kind_of_suffix(name)
+    return "picture" if is_http(name) else kind_of_suffix(match["path"])
 
 
-def absolute(name: str) -> str:
-    """A name that means the same in every folder of every machine."""
-    return name if is_uri(name) else os.path.abspath(name)
+def absolute(name: str, folder: str = os.curdir) -> str:
+    """A name that means the same in every folder of every machine; a relative one counts from `folder`."""
+    return name if is_uri(name) else os.path.abspath(os.path.join(folder, name))
 
 
 @cache

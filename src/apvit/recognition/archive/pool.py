@@ -22,7 +22,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from multiprocessing.connection import Connection, Pipe
 from threading import Thread
@@ -118,7 +118,8 @@ def drive(
                     left -= 1
                     yield message
                 elif message is not None:
-                    ours.send(shard(message))
+                    with suppress(OSError):  # where the process ended, there is no next message
+                        ours.send(shard(message))
     finally:
         if left:
             process.stdin.close()  # which tells it to end

@@ -21,7 +21,7 @@ from apvit.files import OutputFile, sha256
 from apvit.recognition.archive.errors import ArchiveError
 from apvit.recognition.archive.folder import WORK, ResultFolder
 from apvit.recognition.results import Recognition
-from apvit.recognition.sinks import ParquetSink
+from apvit.recognition.sinks import ROW_GROUP, ParquetSink
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +44,8 @@ class Task:
     weights_sha256: str
     options: Mapping[str, Any]
     output: str
+    columns: Any = None
+    """A pyarrow.Schema of the inputs' columns that are carried to the results."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class ShardWorker:
             )
         self._recognizer: Recognizer = Recognizer(task.weights, **task.options)
         self._folder = ResultFolder(task.output)
+        self._columns = task.columns
 
     def run(self, shard: Shard, *, carefully: bool = False) -> ShardReport:
         """Recognise the shard's pictures and publish its file.
@@ -92,16 +95,18 @@ class ShardWorker:
         """
         start = time.monotonic()
         pictures = faces = errors = 0
+        positions: list[int] = []  # of the picture that a row of the results is of
         file = _Memory()
         recognizer = self._recognizer
         sink = ParquetSink(file, recognizer.expressions, embeddings=recognizer.embeddings, every_picture=True)
         for found in self._carefully(shard) if carefully else self._recognitions(shard):
             sink.write(found)
+            positions += [pictures] * max(1, len(found.faces))
             pictures, faces, errors = pictures + 1, faces + len(found.faces), errors + (found.error is not None)
         sink.close()
-        if pictures != len(shard):
+        if pictures != len(shard) and shard.tar is None:
             raise ArchiveError(f"shard {shard.number} has {len(shard)} inputs and {pictures} results; report this")
-        self._folder.publish(shard.number, file.data)
+        self._folder.publish(shard.number, self._with_columns(file.data, shard, positions))
         seconds = time.monotonic() - start
         return ShardReport(shard.number, pictures, faces, errors, seconds, os.getpid(), peak_memory())
 
@@ -135,6 +140,27 @@ class ShardWorker:
             yield from unreadable()
             yield replace(found, source=waiting.popleft()[0], picture=None)
         yield from unreadable()
+
+    def _with_columns(self, data: bytes, shard: Shard, positions: list[int]) -> bytes:
+        """A shard's file with the columns that its inputs have, each under its own name or, where that is taken, as
+        input_NAME."""
+        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+        from apvit.recognition.archive.pictures import other_columns
+
+        if self._columns is None:
+            return data
+        table = pq.read_table(io.BytesIO(data))
+        others = other_columns(shard, self._columns, positions[-1] + 1).take(pa.array(positions, pa.int64()))
+        for field, column in zip(self._columns, others.columns, strict=True):
+            name = field.name
+            while name in table.column_names:
+                name = f"input_{name}"
+            table = table.append_column(name, column)
+        file = io.BytesIO()
+        pq.write_table(table, file, row_group_size=ROW_GROUP)
+        return file.getvalue()
 
     def _carefully(self, shard: Shard) -> Iterator[Recognition]:
         from apvit.recognition.archive.pictures import pictures
