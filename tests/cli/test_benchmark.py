@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from apvit.cli import main
+from apvit.files import sha256
 
 
 def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -30,7 +31,9 @@ def test_table_and_file(
     assert max(map(len, out.splitlines())) <= 90
     record = json.loads(target.read_text())
     assert record["weights"] == str(weights)
+    assert record["sha256"] == sha256(weights)
     assert [one["device"] for one in record["contenders"]] == ["cpu", "cpu"]
+    assert {one["runtime"]["precision"] for one in record["contenders"]} == {"float32"}
     assert [(one["name"], one["batch"]) for one in record["timings"]] == [
         ("torch", 1),
         ("torch keep 0.5", 1),

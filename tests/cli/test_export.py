@@ -14,6 +14,7 @@ from apvit.cli import main
 from apvit.data import FaceRow, SplitMetadata, write_split
 from apvit.engines.exported import OnnxEngine
 from apvit.expressions import get_label_space
+from apvit.files import sha256
 
 for package in ("onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="needs apvit[export]")
@@ -51,6 +52,7 @@ def test_int8(data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert status == 0, said
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
     record = json.loads(printed)
+    assert record["sha256"] == sha256(weights)
     assert record["proof"][0]["largest_difference"] < 1e-4
     int8 = record["int8"]
     assert int8["calibrated_on"] == {"dataset": "ferplus", "split": "train", "faces": 24}

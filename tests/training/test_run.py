@@ -47,6 +47,7 @@ def test_what_a_run_leaves(run):
     assert said["gap"]["accuracy"] == pytest.approx(said["best"]["accuracy"] - said["last"]["accuracy"])
     assert said["best"]["faces"] == 36  # four of the 40 validation faces have no label
     assert "test" not in said
+    assert (said["runtime"]["engine"], said["runtime"]["device"]) == ("torch", "cpu")
     assert sorted(read_metrics(run / "metrics.csv")) == list(range(8))
     resolved = yaml.safe_load((run / "recipe.yaml").read_text())
     assert resolved["epochs"] == 8

@@ -68,8 +68,9 @@ def benchmark(
 
     from apvit.engines import Keep
     from apvit.engines.timing import measure, open_contenders
-    from apvit.files import write_whole
+    from apvit.files import sha256, write_whole
     from apvit.machine import describe_machine
+    from apvit.weights import find_weights
 
     check_outputs({"--json": json_file})
     keeps = list(dict.fromkeys(map(Keep.parse, keep or [])))
@@ -89,16 +90,18 @@ def benchmark(
             )
         for name, reason in left_out.items():
             messages.print(f"left out: {name} ({reason})")
-        devices = [one.runs.runtime.device for one in contenders]
-        on_cpu = all(where == "cpu" for where in devices)
+        on_cpu = all(one.runs.runtime.device == "cpu" for one in contenders)
         for size in dict.fromkeys(batch or (1, 8, 32)):
             with messages.status(f"batch {size}: {len(contenders)} take turns ..."):
                 # The peak is the CPU's, which says nothing about a GPU.
                 timings += measure(contenders, size, seconds, peak=on_cpu)
-    rows = [{**one.to_dict(), "device": where} for one, where in zip(contenders, devices, strict=True)]
+    rows = [
+        {**one.to_dict(), "device": one.runs.runtime.device, "runtime": asdict(one.runs.runtime)} for one in contenders
+    ]
     if json_file is not None:
         record = {
             "weights": weights,
+            "sha256": sha256(find_weights(weights)),
             "contenders": rows,
             "left_out": left_out,
             "seconds": seconds,

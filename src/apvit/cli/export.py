@@ -75,7 +75,7 @@ def export(
     from apvit.engines.cache import export_path
     from apvit.engines.export import export_onnx, prove
     from apvit.engines.real_faces import dataset_faces, package_faces
-    from apvit.files import completing
+    from apvit.files import completing, sha256
     from apvit.weights import find_weights, read_card
 
     if pixels and out is None:
@@ -110,7 +110,8 @@ def export(
             quantised = write_int8(console, proven, unproven, card if kept is None else kept.card(card), *splits)
         shutil.move(unproven, finished)
     console.print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
-    record = {"weights": weights, "file": str(path), "proof": [vars(proof) for proof in proofs]}
+    digest = sha256(find_weights(weights))
+    record = {"weights": weights, "sha256": digest, "file": str(path), "proof": [vars(proof) for proof in proofs]}
     print(json.dumps(record if quantised is None else {**record, "int8": quantised}))
 
 

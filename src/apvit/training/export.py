@@ -108,7 +108,7 @@ def export(
 ) -> dict[str, Any]:
     """Write the moving average in `checkpoint` as float16, measure that file in float32, write the figures into it.
 
-    Returns {"epoch": counted from 1, split: {"faces", and FIGURES}, ...}.
+    Returns {"epoch": counted from 1, "runtime": of `Runtime`, split: {"faces", and FIGURES}, ...}.
     """
     state = read_checkpoint(checkpoint)
     weights = {k.removeprefix("average."): v for k, v in state["state_dict"].items() if k.startswith("average.")}
@@ -121,7 +121,8 @@ def export(
         {**describe_measurement(data, engine.runtime), **measure(engine, faces)} for data, faces in measured_on
     ]
     save_weights(module.average, replace(card, metrics=tuple(measurements)), path, dtype=torch.float16)
-    return {"epoch": epoch, **{m["split"]: {name: m[name] for name in ("faces", *FIGURES)} for m in measurements}}
+    figures = {m["split"]: {name: m[name] for name in ("faces", *FIGURES)} for m in measurements}
+    return {"epoch": epoch, "runtime": asdict(engine.runtime), **figures}
 
 
 def measure(engine: Engine, faces: Faces, batch_size: int = 64) -> dict[str, Any]:

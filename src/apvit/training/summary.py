@@ -18,6 +18,7 @@ def summarise(
         "train_faces": train_faces,
         "epochs": epochs,
         "select": select,
+        "runtime": best["runtime"],
         "best": {"epoch": best["epoch"], **best[select]},
         "last": {"epoch": last["epoch"], **last[select]},
         "gap": {name: best[select][name] - last[select][name] for name in FIGURES},
