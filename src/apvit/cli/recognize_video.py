@@ -103,12 +103,12 @@ def _recognize(
         if clip.live and options.save_video is not None:
             raise VideoError(f"{source} cannot be read a second time for --save-video; record it, then annotate that")
         recognizer = Recognizer(weights, **recognizer_options)
-        run = _Run(clip, recognizer, options, messages)
+        run = ClipRun(clip, recognizer, options, messages)
         streamed = form != "table" and (output is None or is_special(output))
         if not streamed or options.rendered():
             kept = None if streamed else output
             place = kept or str(Path(stack.enter_context(TemporaryDirectory(prefix="apvit-"))) / "table")
-            settings = _settings(clip, options, weights, recognizer_options, recognizer.card.to_json())
+            settings = settings_of(clip, options, weights, recognizer_options, recognizer.card.to_json())
             run.journal = Journal(
                 place,
                 "jsonl" if kept is None else form,
@@ -119,6 +119,8 @@ def _recognize(
         if streamed:
             run.stream = open_table(form, output, recognizer.expressions)
         run.recognise()
+        if streamed:
+            run.stream.close()
         errors: Errors = {}
         if run.journal is not None and run.frames:
             seen, errors = run.render()
@@ -148,7 +150,7 @@ def _rescue(table: Path, missing: Path) -> str:
     return f"what was recognized is kept in {kept}: --from-table {kept} makes the rest from it"
 
 
-class _Run:
+class ClipRun:
     """One pass over a clip: frames on their way to the journal and the stream, and what became of it."""
 
     def __init__(self, clip: Clip, recognizer: Recognizer, options: VideoOptions, messages: Messages) -> None:
@@ -161,7 +163,7 @@ class _Run:
         self.smooth = DEFAULT_WINDOW if options.smooth is None else options.smooth
         self.journal: Journal | None = None
         self.table = Path()
-        self.stream: Table | None = None
+        self.stream: FrameWriter | None = None
         self.frames = self.faces = self.resumed = self.incomplete = 0
         self.last = 0.0
         self.interrupted = self.may_go_on = False
@@ -190,16 +192,12 @@ class _Run:
                 with uninterrupted():
                     if self.journal is not None:
                         self.journal.write(frame)
-                    if self.stream is not None:
-                        self.stream.write(frame)
-                    self._count(frame)
+                    self.take(frame)
         except KeyboardInterrupt:
             self.interrupted = True
         except StoppedError as error:
             self.error = str(error)
             self.may_go_on = is_stream(self.clip.source)
-        if self.stream is not None:
-            self.stream.close()
         if not self.frames and self.journal is not None:
             self.journal.discard()
         if not self.frames and not self.interrupted:
@@ -209,12 +207,15 @@ class _Run:
         if self.journal is not None:
             for frame in self.journal.done():
                 self.resumed += 1
-                self._count(frame)
+                self.take(frame)
                 yield frame
             if self.resumed:
                 self.messages.say(f"going on after {self.resumed:,} frames of an earlier run, at {self.last:.1f} s")
 
-    def _count(self, frame: VideoFrame) -> None:
+    def take(self, frame: VideoFrame) -> None:
+        """Count a frame, and hand it on."""
+        if self.stream is not None:
+            self.stream.write(frame)
         self.frames += 1
         self.faces += len(frame.tracks)
         self.incomplete += frame.warning is not None
@@ -291,7 +292,7 @@ def _check(inputs: list[str], options: VideoOptions, output: str | None, *, with
         raise typer.BadParameter("nothing is recognised with --from-table", param_hint="--embeddings")
 
 
-def _settings(
+def settings_of(
     clip: Clip, options: VideoOptions, weights: str, recognizer_options: Mapping[str, Any], card: str
 ) -> dict[str, Any]:
     """What a table was made from and with: only with the same can an unfinished one be gone on with."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from apvit.files import completing, reason
+from apvit.recognition.album import CONTAINERS, MARK
 from apvit.recognition.labels import COLOURS, Label
 from apvit.recognition.placement import Box
 from apvit.recognition.rendering import draw_box
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.packet import Packet
     from av.video.frame import VideoFrame as AvFrame
-
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-"""Suffixes that an annotated video can have, and FFmpeg's names for them."""
 
 _ENCODER = {"crf": "20", "preset": "veryfast"}
 _BT709 = 1  # FFmpeg's number of its colours, primaries and curve; also that of the range 16..235
@@ -165,6 +163,7 @@ class _Writer:
 
         self._clip = clip
         self._file = av.open(str(path), "w", format=form)
+        self._file.metadata["comment"] = MARK.decode()
         self._video: Any = None
         self._form = form
         self._sounds: dict[int, AudioStream] = {}

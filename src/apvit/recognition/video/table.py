@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from apvit.files import OutputFile
+from apvit.recognition.results import Recognition
 from apvit.recognition.sinks import LANDMARKS, RowGroups
+from apvit.recognition.sinks import rows as picture_rows
 from apvit.recognition.video.errors import VideoError
 from apvit.recognition.video.results import VideoFrame
 
 _FRAME = ("source", "frame", "time", "width", "height")
 _FACE = ("track", "detected", "x1", "y1", "x2", "y2")
-_TEXTS = ("source", "expression", "smoothed_expression", "warning")
+_TEXTS = ("source", "expression", "smoothed_expression", "error", "warning")
 _INTEGERS = ("frame", "width", "height", "track")
 
 
@@ -27,25 +29,40 @@ class Table(Protocol):
     def write(self, frame: VideoFrame) -> None:
         """Take one frame."""
 
+    def write_picture(self, found: Recognition) -> None:
+        """Take a picture among the videos, or the error of a video; only in a table that is `mixed`."""
+
     def close(self, *, whole: bool = True) -> None:
         """Complete what was written; a file gets its name only if the run was `whole`."""
 
 
-def open_table(form: str, path: str | Path | None, expressions: Sequence[str], *, embeddings: bool = False) -> Table:
+def open_table(
+    form: str,
+    path: str | Path | None,
+    expressions: Sequence[str],
+    *,
+    embeddings: bool = False,
+    mixed: bool = False,
+) -> Table:
     """A table "jsonl", "csv" or "parquet" in the file `path`, which gets its name with `close`, or on standard output.
 
     JSON lines hold one frame each, also one without faces: `VideoFrame.to_dict`. CSV and Parquet have one row per
     face, and one whose `track` is empty for a frame without faces, so that a table tells what was looked at.
+
+    mixed: the frames of several videos, one after the other, and pictures between them. Those of JSON lines are
+    `Recognition.to_dict`; those of CSV and Parquet have neither frame nor track, and a column `error` is added.
     """
     file = OutputFile(path)
     if form == "jsonl":
         return JsonlTable(file)
-    return CsvTable(file, expressions) if form == "csv" else ParquetTable(file, expressions, embeddings=embeddings)
+    if form == "csv":
+        return CsvTable(file, expressions, mixed=mixed)
+    return ParquetTable(file, expressions, embeddings=embeddings, mixed=mixed)
 
 
-def json_line(frame: VideoFrame) -> bytes:
-    """The frame as one line of JSON. A source that is no valid Unicode is escaped."""
-    text = json.dumps(frame.to_dict(), ensure_ascii=False, allow_nan=False)
+def json_line(found: VideoFrame | Recognition) -> bytes:
+    """A frame or picture as one line of JSON. A source that is no valid Unicode is escaped."""
+    text = json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
@@ -59,12 +76,16 @@ class JsonlTable:
         """Write one line."""
         self.file.write(json_line(frame))
 
+    def write_picture(self, found: Recognition) -> None:
+        """Write one line."""
+        self.file.write(json_line(found))
+
     def close(self, *, whole: bool = True) -> None:
         """Complete the file."""
         self.file.close(whole=whole)
 
 
-def columns(expressions: Sequence[str]) -> list[str]:
+def columns(expressions: Sequence[str], *, mixed: bool = False) -> list[str]:
     """Names of the columns of CSV and Parquet, in order; p_ is the frame's own probability, smoothed_ the track's."""
     return [
         *_FRAME,
@@ -74,6 +95,7 @@ def columns(expressions: Sequence[str]) -> list[str]:
         *(f"p_{name}" for name in expressions),
         *("smoothed_expression", "smoothed_probability"),
         *(f"smoothed_{name}" for name in expressions),
+        *(("error",) if mixed else ()),
         "warning",
     ]
 
@@ -102,14 +124,18 @@ def rows(frame: VideoFrame) -> list[dict[str, Any]]:
 class CsvTable:
     """The rows of `rows` under a line with the names of `columns`."""
 
-    def __init__(self, file: OutputFile, expressions: Sequence[str]) -> None:
-        self.file = file
-        self.columns = columns(expressions)
+    def __init__(self, file: OutputFile, expressions: Sequence[str], *, mixed: bool = False) -> None:
+        self.file, self.expressions = file, expressions
+        self.columns = columns(expressions, mixed=mixed)
         self._write([dict(zip(self.columns, self.columns, strict=True))])
 
     def write(self, frame: VideoFrame) -> None:
         """Write the frame's rows."""
         self._write(rows(frame))
+
+    def write_picture(self, found: Recognition) -> None:
+        """Write the picture's rows."""
+        self._write(picture_rows(found, self.expressions))
 
     def _write(self, table: list[dict[str, Any]]) -> None:
         text = io.StringIO()
@@ -124,20 +150,32 @@ class CsvTable:
 class ParquetTable:
     """The rows of `CsvTable` with types, and `embedding` (list of float) when asked for."""
 
-    def __init__(self, file: OutputFile, expressions: Sequence[str], *, embeddings: bool = False) -> None:
+    def __init__(
+        self, file: OutputFile, expressions: Sequence[str], *, embeddings: bool = False, mixed: bool = False
+    ) -> None:
         import pyarrow as pa  # type: ignore[import-untyped]
 
+        self.expressions = expressions
         types = {name: pa.string() for name in _TEXTS} | {name: pa.int64() for name in _INTEGERS}
         types["detected"] = pa.bool_()
-        fields = [(name, types.get(name, pa.float64())) for name in columns(expressions)]
+        fields = [(name, types.get(name, pa.float64())) for name in columns(expressions, mixed=mixed)]
         if embeddings:
             fields.append(("embedding", pa.list_(pa.float32())))
         self._groups = RowGroups(file, pa.schema(fields))
 
     def write(self, frame: VideoFrame) -> None:
         """Take the frame's rows; they reach the file a row group at a time."""
-        for row in rows(frame):
-            row["source"] = row["source"].encode("utf-8", "backslashreplace").decode()
+        self._add(rows(frame))
+
+    def write_picture(self, found: Recognition) -> None:
+        """Take the picture's rows."""
+        self._add(picture_rows(found, self.expressions))
+
+    def _add(self, table: list[dict[str, Any]]) -> None:
+        for row in table:
+            for name in ("source", "error"):
+                if row.get(name) is not None:
+                    row[name] = row[name].encode("utf-8", "backslashreplace").decode()
             self._groups.add(row)
 
     def close(self, *, whole: bool = True) -> None:
@@ -146,7 +184,7 @@ class ParquetTable:
 
 
 def read_table(path: str | Path) -> Iterator[VideoFrame]:
-    """The frames of a table that `open_table` wrote, in any of its formats, one by one.
+    """The frames of a table that `open_table` wrote, in any of its formats, one by one; pictures are passed over.
 
     Raises VideoError for a file that is no such table, OSError where it cannot be read.
     """
@@ -167,7 +205,9 @@ def read_table(path: str | Path) -> Iterator[VideoFrame]:
 def _read_jsonl(path: Path) -> Iterator[VideoFrame]:
     with path.open("rb") as file:
         for line in file:
-            yield VideoFrame.from_dict(json.loads(line))
+            record = json.loads(line)
+            if "frame" in record or "error" not in record:
+                yield VideoFrame.from_dict(record)
 
 
 def _read_csv(path: Path) -> Iterator[VideoFrame]:
@@ -200,7 +240,9 @@ def _typed(row: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _frames(table: Iterable[Mapping[str, Any]]) -> Iterator[VideoFrame]:
-    for _, group in groupby(table, key=lambda row: row["frame"]):
+    for (_, frame), group in groupby(table, key=lambda row: (row["source"], row["frame"])):
+        if frame is None:
+            continue
         found = list(group)
         faces = [_face(row) for row in found if row["track"] is not None]
         start = {name: found[0][name] for name in _FRAME}

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apvit.files import completing
+from apvit.recognition.album import MARK
 from apvit.recognition.labels import COLOURS
 from apvit.recognition.video.errors import VideoError
 from apvit.recognition.video.results import VideoFrame
@@ -53,7 +54,7 @@ def write_timeline(
     shown.sort(key=lambda track: track.track)
     figure = _draw(shown, tracks_over_time(frames(), shown, summary), summary)
     with completing(path, whole=whole) as partial:
-        figure.savefig(partial, dpi=150, format="png")
+        figure.savefig(partial, dpi=150, format="png", metadata={"Comment": MARK.decode()})
 
 
 def check_timeline() -> None:
