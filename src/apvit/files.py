@@ -41,6 +41,11 @@ def check_output(path: str | Path) -> None:
         raise OutputError(f"the folder {os.path.abspath(folder)} of the output does not exist; make it first")
 
 
+def names_folder(path: str | Path) -> bool:
+    """Whether an output is a folder: one that is there, or a name that ends in a slash."""
+    return os.path.isdir(path) or str(path).endswith(("/", os.sep))
+
+
 def is_special(path: str | Path) -> bool:
     """Whether `path` leads to a pipe, a device or an open descriptor, which are written to and never replaced."""
     name, descriptor = _follow(path)

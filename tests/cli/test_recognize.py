@@ -130,7 +130,7 @@ def test_patterns_and_an_empty_folder(run, folder: Path) -> None:
     status, out, err = run("**/*.jpg", "empty", "--format", "jsonl")
     assert [json.loads(line)["source"] for line in out.splitlines()] == ["b.jpg", "d.jpg", "sub/e.jpg"]
     assert status == 1
-    assert "warning: no pictures in the folder empty" in err
+    assert "warning: no pictures or videos in the folder empty" in err
     assert run("empty")[0] == 0
 
 

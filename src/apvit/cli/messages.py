@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ class Messages:
 
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar = _progress_bar(self._console, unit) if bar else None
+        self._task = None if self._bar is None else self._bar.task_ids[0]
 
     def __enter__(self) -> Messages:
         if self._bar is not None:
@@ -27,15 +30,28 @@ class Messages:
         if self._bar is not None:
             self._bar.stop()
 
+    @contextmanager
+    def part(self, unit: str) -> Iterator[None]:
+        """A bar of its own, below the first, for what the block counts."""
+        before = self._task
+        if self._bar is not None:
+            self._task = self._bar.add_task(unit, total=None)
+        try:
+            yield
+        finally:
+            if self._bar is not None and self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = before
+
     def expect(self, total: int) -> None:
         """How many units there will be."""
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], total=total)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=total)
 
     def advance(self, count: int = 1) -> None:
         """So many more units are done."""
-        if self._bar is not None:
-            self._bar.advance(self._bar.task_ids[0], count)
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, count)
 
     def warn(self, message: str) -> None:
         """Something the user may not have meant."""
@@ -61,7 +77,7 @@ def _progress_bar(console: Console, unit: str) -> Progress:
     """With one task; imported only where there is a terminal to show it on."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console, transient=True)
     progress.add_task(unit, total=None)
     return progress

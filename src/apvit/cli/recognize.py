@@ -26,6 +26,7 @@ from apvit.cli.options import (
 from apvit.cli.recognize_archive import recognize_archive
 from apvit.cli.recognize_pictures import PictureOptions, recognize_pictures
 from apvit.cli.recognize_video import VideoOptions, recognize_video
+from apvit.files import names_folder
 
 SPEED, VIDEOS, ARCHIVES = "Speed", "Videos", "Archives"
 
@@ -135,7 +136,7 @@ def recognize(
         typer.Option(metavar="FILE", help="Picture of all expressions over time (.png).", rich_help_panel=VIDEOS),
     ] = None,
     subtitles: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Expressions as subtitles (.srt).", rich_help_panel=VIDEOS)
+        str | None, typer.Option(metavar="FILE", help="Expressions as subtitles (.srt).", rich_help_panel=VIDEOS)
     ] = None,
     summary: Annotated[
         Path | None,
@@ -146,7 +147,7 @@ def recognize(
         ),
     ] = None,
     intervals: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="FILE",
             help="From when to when each face shows the same expression, for ELAN, BORIS and Praat (.csv, .tsv, "
@@ -200,8 +201,7 @@ def recognize(
 
     A picture that cannot be read is reported and passed over; the exit status is then 1.
     """
-    from apvit.recognition.sinks import SinkError, check_format
-    from apvit.recognition.sources import kind_of
+    from apvit.recognition.sources import is_pattern, kind_of
 
     options: dict[str, Any] = {
         "detector": detector,
@@ -231,24 +231,40 @@ def recognize(
             recognizer_options=options,
         )
         return
-    check_outputs({"--output": output})
+    kinds = [kind_of(name) for name in inputs]
+    folders = [name for name in (output, subtitles, intervals) if name is not None and names_folder(name)]
+    if output is not None and output in folders:
+        Path(output).mkdir(parents=True, exist_ok=True)
+        _check_format(form, str(Path(output, "pictures")), embeddings=embeddings)
+    else:
+        check_outputs({"--output": output})
+        _check_format(form, output, embeddings=embeddings)
+    if kinds == ["video"] and save_dir is None and not folders:
+        refuse(given(for_pictures), "this is for pictures, not for a video")
+        refuse([] if workers is None else ["--workers"], "this is for pictures, not for a video")
+        recognize_video(inputs[0], for_video, form=form, output=output, weights=weights, recognizer_options=options)
+        return
+    if all(
+        kind == "picture" and name != "-" and not is_pattern(name) for name, kind in zip(inputs, kinds, strict=True)
+    ):
+        refuse(given(for_video), f"this is for videos, and {inputs[0]} is a picture")
+    recognize_pictures(
+        inputs,
+        for_pictures,
+        for_video,
+        form=form,
+        output=output,
+        weights=weights,
+        workers=workers,
+        recognizer_options=options,
+    )
+
+
+def _check_format(form: str, output: str | None, *, embeddings: bool) -> None:
+    """Raises typer.BadParameter for a format that does not go together with where the results go."""
+    from apvit.recognition.sinks import SinkError, check_format
+
     try:
         check_format(form, output, embeddings=embeddings)
     except SinkError as error:
         raise typer.BadParameter(str(error), param_hint="--format") from None
-    if any(kind_of(name) == "video" for name in inputs):
-        refuse([] if save_dir is None else ["--save-dir"], "this is for pictures; for a video take --save-video FILE")
-        refuse(given(for_pictures), "this is for pictures, not for a video")
-        refuse([] if workers is None else ["--workers"], "this is for pictures, not for a video")
-        recognize_video(inputs, for_video, form=form, output=output, weights=weights, recognizer_options=options)
-    else:
-        refuse(given(for_video), f"this is for videos, and {inputs[0]} is none")
-        recognize_pictures(
-            inputs,
-            for_pictures,
-            form=form,
-            output=output,
-            weights=weights,
-            workers=workers,
-            recognizer_options=options,
-        )

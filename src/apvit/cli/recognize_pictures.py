@@ -1,24 +1,33 @@
-"""`apvit recognize photo.jpg holiday/`: the run over pictures, from their names to results and annotated copies."""
+"""`apvit recognize photo.jpg study/`: the run over pictures and videos, from names to results and annotated copies."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from io import BufferedIOBase
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
 from apvit.cli.interruption import INTERRUPTED, uninterrupted
 from apvit.cli.messages import Messages
-from apvit.files import partial_name, reason
+from apvit.cli.options import check_outputs, given, refuse
+from apvit.cli.recognize_clips import Clips, Results
+from apvit.cli.recognize_video import VideoOptions, check_options
+from apvit.files import names_folder, partial_name, reason
 
 if TYPE_CHECKING:
-    from apvit.recognition import Recognizer
+    from apvit.recognition import Profile, Recognizer
+    from apvit.recognition.album import Album
     from apvit.recognition.results import Recognition
-    from apvit.recognition.sinks import Sink
+    from apvit.recognition.sources import Kind
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,20 @@ class PictureOptions:
     profile: bool = False
 
 
+TABLES = ("csv", "parquet")
+HINTS: dict[Kind, str] = {
+    "list": "{} is a list; give it on standard input: apvit recognize - < FILE",
+    "table": "{} is a Parquet file; the pictures in it are recognized with --ray local --output FOLDER",
+    "tar": "{} is a tar archive; unpack it, and name the folder",
+    "store": "{} is in a store; what is in it is recognized with --ray local --output FOLDER",
+}
+"""What to do with a name that is neither a picture nor a video."""
+
+
 def recognize_pictures(
     inputs: list[str],
     options: PictureOptions,
+    videos: VideoOptions,
     *,
     form: str,
     output: str | None,
@@ -41,63 +61,132 @@ def recognize_pictures(
     workers: int | None,
     recognizer_options: Mapping[str, Any],
 ) -> None:
-    """Do it; exits with 1 where a picture could not be used, with 130 after Ctrl-C.
+    """Do it; exits with 1 where an input could not be used, with 130 after Ctrl-C.
 
     A run that ends early, for whatever reason, leaves what it has done in the partial name of `output`.
     """
     save_dir = options.save_dir
-    if options.show_pooling and save_dir is None:
-        raise typer.BadParameter("there is nothing to show it in; add --save-dir FOLDER", param_hint="--show-pooling")
-    if save_dir is not None and save_dir.resolve() in {Path(name).resolve() for name in inputs}:
-        raise typer.BadParameter("this folder is an input; choose another", param_hint="--save-dir")
+    _check(inputs, options, videos)
 
     from apvit.recognition import Profile, Recognizer
-    from apvit.recognition.sinks import open_sink
-    from apvit.recognition.sources import expand_sources
+    from apvit.recognition.album import Album
+    from apvit.recognition.sources import expand_sources, kind_of
 
+    stack = ExitStack()
+    again = form in TABLES or "-" not in inputs  # whether the names can be listed more than once
+    listed = _read_list(form, stack) if "-" in inputs else None
+
+    def sources(warn: Callable[[str], None] = lambda message: None) -> Iterator[str]:
+        if listed is not None and again:
+            listed.seek(0)
+        return expand_sources(inputs, skip=save_dir, null=options.null, stdin=listed, warn=warn)
+
+    # Rows for videos have other columns than rows for pictures.
+    with_videos = form in TABLES and any(kind_of(source) == "video" for source in sources())
     recognizer = Recognizer(weights, workers=workers, **recognizer_options)
-    save = None if save_dir is None else _annotator(recognizer, save_dir, show_pooling=options.show_pooling)
-    embeddings = recognizer.embeddings
-    run = _Run(lambda: open_sink(form, output, recognizer.expressions, embeddings=embeddings), save)
+    album = None if save_dir is None else Album(save_dir)
+    save = None if album is None else _annotator(recognizer, album, show_pooling=options.show_pooling)
+    for folder in (videos.subtitles, videos.intervals):
+        if folder is not None and names_folder(folder):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+    results = Results(form, output, recognizer.expressions, embeddings=recognizer.embeddings, videos=with_videos)
+    run = _Run(results, save)
     # On a terminal the lines of results show the progress; a bar between them would only flicker.
     bar = sys.stderr.isatty() and not (output is None and sys.stdout.isatty())
     profile = Profile()
-    with Messages(bar=bar) as messages:
-        if bar and "-" not in inputs:
-            messages.expect(sum(1 for _ in expand_sources(inputs, videos=False, skip=save_dir)))
-        sources = expand_sources(inputs, videos=False, skip=save_dir, null=options.null, warn=messages.warn)
+    with stack:
+        messages = stack.enter_context(Messages(bar=bar, unit="inputs"))
+        clips = Clips(
+            recognizer,
+            videos,
+            results,
+            album,
+            messages,
+            weights=weights,
+            recognizer_options=recognizer_options,
+            temporary=lambda: stack.enter_context(TemporaryDirectory(prefix="apvit-")),
+        )
+        if bar and again:
+            messages.expect(sum(1 for _ in sources()))
         try:
-            for found in recognizer.recognitions(sources, profile=profile):
-                run.take(found)
-                if run.unsaved is not None:
-                    messages.error(run.unsaved)
-                if found.error_text is not None and form != "table":
-                    messages.error(found.error_text)
-                if found.warning is not None:
-                    messages.warn(f"{found.source}: {found.warning}")
-                messages.advance()
-            run.whole = True
+            for kind, group in groupby(sources(messages.warn), key=kind_of):
+                if kind == "video":
+                    for source in group:
+                        clips.take(source)
+                        messages.advance()
+                    continue
+                for found in _recognitions(recognizer, kind, group, profile):
+                    run.take(found)
+                    if run.unsaved is not None:
+                        messages.error(run.unsaved)
+                    if found.error_text is not None and form != "table":
+                        messages.error(found.error_text)
+                    if found.warning is not None:
+                        messages.warn(f"{found.source}: {found.warning}")
+                    messages.advance()
+            run.whole = not clips.may_go_on
         except KeyboardInterrupt:
             run.interrupted = True
         finally:
             run.finish()
+            clips.finish(whole=run.whole)
             if run.whole or run.interrupted or output is not None:
-                messages.say(run.summary(output, save_dir))
+                messages.say(run.summary(clips, output, save_dir))
             if options.profile:
                 for line in str(profile).splitlines():
                     messages.say(line)
+        if not clips.count and not run.interrupted and (unused := given(videos)):
+            messages.warn(f"no video was among the inputs, so {', '.join(unused)} changed nothing")
     if run.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if run.bad or run.without_copy:
+    if run.bad or run.without_copy or clips.bad or clips.unwritten:
         raise typer.Exit(1)
 
 
-def _annotator(recognizer: Recognizer, folder: Path, *, show_pooling: bool) -> Callable[[Recognition], None]:
-    """What saves an annotated copy of a picture into `folder`; imported only where that is asked for."""
-    from apvit.recognition.album import Album
+def _check(inputs: list[str], options: PictureOptions, videos: VideoOptions) -> None:
+    """Raises typer.BadParameter for what cannot work, before anything is done."""
+    if options.show_pooling and options.save_dir is None:
+        raise typer.BadParameter("there is nothing to show it in; add --save-dir FOLDER", param_hint="--show-pooling")
+    if options.save_dir is not None and options.save_dir.resolve() in {Path(name).resolve() for name in inputs}:
+        raise typer.BadParameter("this folder is an input; choose another", param_hint="--save-dir")
+    one = {"--timeline": videos.timeline, "--save-video": videos.save_video, "--from-table": videos.from_table}
+    refuse([n for n, v in one.items() if v is not None], "this is for one video; --save-dir FOLDER has files for each")
+    for option, value in (("--subtitles", videos.subtitles), ("--intervals", videos.intervals)):
+        one_each = option == "--subtitles" or str(value).lower().endswith(".textgrid")
+        if value is not None and one_each and not names_folder(value):
+            raise typer.BadParameter("this file holds one video; name a FOLDER/ for one of each", param_hint=option)
+    check_options(videos)
+    check_outputs({"--summary": videos.summary})
+
+
+def _read_list(form: str, stack: ExitStack) -> BufferedIOBase:
+    """Standard input; for a table, whose columns depend on all names in it, read to its end and kept."""
+    listed = cast("BufferedIOBase", sys.stdin.buffer)
+    if form not in TABLES:
+        return listed
+    kept = stack.enter_context(TemporaryFile())  # noqa: SIM115 - the stack is one
+    shutil.copyfileobj(listed, kept)
+    return cast("BufferedIOBase", kept)
+
+
+def _recognitions(
+    recognizer: Recognizer, kind: Kind, sources: Iterable[str], profile: Profile
+) -> Iterator[Recognition]:
+    """The results of sources of one kind: errors, where it is one that only other commands read."""
+    from apvit.faces.pictures import PictureError
+    from apvit.recognition.results import Recognition
+
+    if kind not in HINTS:
+        yield from recognizer.recognitions(sources, profile=profile)
+        return
+    for source in sources:
+        yield Recognition(source, None, None, [], PictureError(HINTS[kind].format(repr(source))))
+
+
+def _annotator(recognizer: Recognizer, album: Album, *, show_pooling: bool) -> Callable[[Recognition], None]:
+    """What saves an annotated copy of a picture into `album`; imported only where that is asked for."""
     from apvit.recognition.rendering import Pooling, annotate
 
-    album = Album(folder)
     pooling = Pooling(recognizer.grid, recognizer.template) if show_pooling else None
 
     def save(found: Recognition) -> None:
@@ -113,9 +202,8 @@ class _Run:
     whole: set once there are no more pictures; unsaved: why the last picture has no annotated copy
     """
 
-    def __init__(self, open_sink: Callable[[], Sink], save: Callable[[Recognition], None] | None):
-        self._open_sink, self._save = open_sink, save
-        self._sink: Sink | None = None
+    def __init__(self, results: Results, save: Callable[[Recognition], None] | None):
+        self._results, self._save = results, save
         self._start = time.monotonic()
         self.pictures = self.faces = self.bad = self.without_copy = 0
         self.unsaved: str | None = None
@@ -124,9 +212,7 @@ class _Run:
     def take(self, found: Recognition) -> None:
         """Hand one result on."""
         with uninterrupted():
-            if self._sink is None:  # only now: a run that gives nothing leaves no file
-                self._sink = self._open_sink()
-            self._sink.write(found)
+            self._results.picture(found)
             self.pictures += 1
             self.faces += len(found.faces)
             self.bad += found.error is not None
@@ -141,27 +227,35 @@ class _Run:
     def finish(self) -> None:
         """Complete the output: under its name where the run is whole, else in its partial one."""
         with uninterrupted():
-            if self._sink is None and self.whole:
-                self._sink = self._open_sink()
-            if self._sink is not None:
-                self._sink.close(whole=self.whole)
+            self._results.close(whole=self.whole)
 
-    def summary(self, output: str | None, save_dir: Path | None) -> str:
+    def summary(self, clips: Clips, output: str | None, save_dir: Path | None) -> str:
         """What to say at the end, in one line."""
-        parts = [_count(self.pictures, "picture"), _count(self.faces, "face")]
-        if self.bad:
-            parts.append(f"{self.bad} could not be used")
+        parts = []
+        if self.pictures or not clips.count:
+            parts += [_count(self.pictures, "picture"), _count(self.faces, "face")]
+        if clips.count:
+            parts += [
+                _count(clips.count, "video"),
+                f"{_count(clips.frames, 'frame')} with {_count(clips.faces, 'face')}",
+            ]
+        if bad := self.bad + clips.bad:
+            parts.append(f"{bad} could not be used")
         if self.without_copy:
             parts.append(f"{self.without_copy} without an annotated copy")
         line = f"{', '.join(parts)} in {time.monotonic() - self._start:.1f} s"
-        if output is not None and self._sink is not None:
+        if output is not None and self._results.began:
             if self.whole:
                 line += f"; results in {output}"
+            elif names_folder(output):
+                line += f"; results so far in {output}"
             else:
                 line += f"; results so far in {partial_name(output)}"
                 line += f", {output} is an earlier run's" if Path(output).exists() else ""
+            if not self.whole and clips.count:
+                line += "; the same command goes on from there"
         if save_dir is not None:
-            line += f"; annotated pictures in {save_dir}"
+            line += f"; annotated {'copies' if clips.count else 'pictures'} in {save_dir}"
         return line
 
 

@@ -18,7 +18,7 @@ from apvit.cli.interruption import INTERRUPTED, uninterrupted
 from apvit.cli.messages import Messages
 from apvit.cli.options import check_outputs
 from apvit.cli.recognize_video_rendering import Errors, print_summary, render, render_again
-from apvit.files import beside, is_special, partial_name
+from apvit.files import beside, is_special, names_folder, partial_name
 
 if TYPE_CHECKING:
     from apvit.recognition import Recognizer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from apvit.recognition.video.journal import Journal
     from apvit.recognition.video.results import VideoFrame
     from apvit.recognition.video.summary import Summary
-    from apvit.recognition.video.table import Table
+    from apvit.recognition.video.table import FrameWriter
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,21 @@ class VideoOptions:
     smooth: float | None = None
     min_track: float | None = None
     summary: Path | None = None
-    intervals: Path | None = None
-    subtitles: Path | None = None
+    intervals: str | None = None
+    subtitles: str | None = None
     timeline: Path | None = None
     save_video: Path | None = None
     from_table: Path | None = None
 
     def rendered(self) -> dict[str, Path]:
         """The files to be rendered from the table, by what they are."""
-        files = {"summary": self.summary, "intervals": self.intervals, "subtitles": self.subtitles}
+        files: dict[str, str | Path | None] = {
+            "summary": self.summary,
+            "intervals": self.intervals,
+            "subtitles": self.subtitles,
+        }
         files |= {"timeline": self.timeline, "video": self.save_video}
-        return {name: path for name, path in files.items() if path is not None}
+        return {name: Path(path) for name, path in files.items() if path is not None}
 
     @property
     def min_track_or_default(self) -> float:
@@ -58,7 +62,7 @@ class VideoOptions:
 
 
 def recognize_video(
-    inputs: list[str],
+    source: str,
     options: VideoOptions,
     *,
     form: str,
@@ -71,15 +75,15 @@ def recognize_video(
     Where more is to come, after Ctrl-C or in a stream that stopped, all files with what was done stay in their partial
     names; a truncated video and a live source hold no more than this, so theirs are complete.
     """
-    _check(inputs, options, output, with_embeddings=bool(recognizer_options["embeddings"]))
+    _check(source, options, output, with_embeddings=bool(recognizer_options["embeddings"]))
     # On a terminal, lines that go by show the progress themselves.
     bar = sys.stderr.isatty() and (output is not None or form == "table" or not sys.stdout.isatty())
     with Messages(bar=bar, unit="frames") as messages:
         if options.from_table is not None:
-            errors = render_again(inputs[0], options, form, output, messages)
+            errors = render_again(source, options, form, output, messages)
             _stop_for(list(errors.values()), messages)
         else:
-            _recognize(inputs[0], options, form, output, weights, recognizer_options, messages)
+            _recognize(source, options, form, output, weights, recognizer_options, messages)
 
 
 def _recognize(
@@ -117,10 +121,9 @@ def _recognize(
                 embeddings=bool(recognizer_options["embeddings"]) and kept is not None,
             )
         if streamed:
-            run.stream = open_table(form, output, recognizer.expressions)
+            run.stream = table = open_table(form, output, recognizer.expressions)
+            stack.callback(table.close)
         run.recognise()
-        if streamed:
-            run.stream.close()
         errors: Errors = {}
         if run.journal is not None and run.frames:
             seen, errors = run.render()
@@ -257,16 +260,28 @@ class ClipRun:
         return "; ".join([line, *places])
 
 
-def _check(inputs: list[str], options: VideoOptions, output: str | None, *, with_embeddings: bool) -> None:
+def _check(source: str, options: VideoOptions, output: str | None, *, with_embeddings: bool) -> None:
     """Raises typer.BadParameter for what cannot work, before anything is done."""
+    check_options(options)
+    files = [*options.rendered().values(), *([] if output is None else [Path(output)])]
+    rendered = {"video": "save-video"}
+    check_outputs({f"--{rendered.get(name, name)}": path for name, path in options.rendered().items()})
+    names = [Path(source), *([] if options.from_table is None else [options.from_table]), *files]
+    resolved = [path.resolve() for path in names]
+    if twice := [str(name) for name, path in zip(names, resolved, strict=True) if resolved.count(path) > 1]:
+        raise typer.BadParameter(f"{twice[0]} is named twice; results need files of their own", param_hint="OUTPUT")
+    if with_embeddings and options.from_table is not None:
+        raise typer.BadParameter("nothing is recognised with --from-table", param_hint="--embeddings")
+
+
+def check_options(options: VideoOptions) -> None:
+    """Raises typer.BadParameter for options that cannot work with any video."""
     from apvit.recognition.video.annotated import check_annotated
     from apvit.recognition.video.errors import VideoError
     from apvit.recognition.video.intervals import check_intervals
     from apvit.recognition.video.sampling import Every
     from apvit.recognition.video.timeline import check_timeline
 
-    if len(inputs) > 1:
-        raise typer.BadParameter("one video at a time, and no pictures with it: call once for each", param_hint="INPUT")
     try:
         Every.parse(options.every or "1")
     except VideoError as error:
@@ -277,19 +292,10 @@ def _check(inputs: list[str], options: VideoOptions, output: str | None, *, with
         ("--timeline", options.timeline, lambda _: check_timeline()),
     ):
         try:
-            if path is not None:
-                check(path)
+            if path is not None and not names_folder(path):
+                check(Path(path))
         except VideoError as error:
             raise typer.BadParameter(str(error), param_hint=option) from None
-    files = [*options.rendered().values(), *([] if output is None else [Path(output)])]
-    rendered = {"video": "save-video"}
-    check_outputs({f"--{rendered.get(name, name)}": path for name, path in options.rendered().items()})
-    names = [Path(inputs[0]), *([] if options.from_table is None else [options.from_table]), *files]
-    resolved = [path.resolve() for path in names]
-    if twice := [str(name) for name, path in zip(names, resolved, strict=True) if resolved.count(path) > 1]:
-        raise typer.BadParameter(f"{twice[0]} is named twice; results need files of their own", param_hint="OUTPUT")
-    if with_embeddings and options.from_table is not None:
-        raise typer.BadParameter("nothing is recognised with --from-table", param_hint="--embeddings")
 
 
 def settings_of(

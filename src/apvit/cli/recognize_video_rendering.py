@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,21 +22,36 @@ Errors: TypeAlias = dict[str, str]
 
 def render_again(source: str, options: VideoOptions, form: str, output: str | None, messages: Messages) -> Errors:
     """Render from the table of an earlier run, and copy it where another format is asked for; what went wrong."""
-    from apvit.recognition.video.table import open_table, read_table
+    from apvit.recognition.video.table import open_table
 
     table = options.from_table
     assert table is not None
-    summary, errors = render(source, lambda: read_table(table), options)
+    frames = _frames(table, source)
+    summary, errors = render(source, frames, options)
     if form == "table":
         print_summary(summary)
     else:
         copy = open_table(form, output, summary.expressions)
-        for frame in read_table(table):
+        for frame in frames():
             copy.write(frame)
         copy.close()
     files = [f"{name} in {path}" for name, path in options.rendered().items() if name not in errors]
     messages.say("; ".join([f"{summary.frames:,} frames from {table}", *files]))
     return errors
+
+
+def _frames(table: Path, source: str) -> Callable[[], Iterator[VideoFrame]]:
+    """What reads the frames of `source` from a table, which may hold other videos. Raises VideoError."""
+    from apvit.recognition.video.table import read_table
+
+    sources = {frame.source for frame in read_table(table)}
+    if not sources:
+        raise VideoError(f"{table} holds no frame of a video; give the file of --output")
+    if len(sources) == 1:  # which may have been moved since
+        return lambda: read_table(table)
+    if source not in sources:
+        raise VideoError(f"{table} holds {len(sources):,} videos, but not {source}; name it as its column source does")
+    return lambda: (frame for frame in read_table(table) if frame.source == source)
 
 
 def render(
@@ -75,12 +90,16 @@ def render(
     return summary, errors
 
 
-def print_summary(summary: Summary) -> None:
-    """The table for people on standard output: a line per track."""
+def print_summary(summary: Summary, *, heading: bool = False) -> None:
+    """The table for people on standard output: a line per track. heading: above them, the name of the video."""
     from rich.console import Console
     from rich.text import Text
 
+    from apvit.recognition.sinks import printable
+
     console = Console(highlight=False, soft_wrap=True)
+    if heading:
+        console.print(Text(printable(str(summary.source)), "bold"))
     if not summary.tracks:
         console.print(Text(f"no face was found{_short(summary)}", "dim"))
         return

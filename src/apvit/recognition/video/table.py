@@ -23,11 +23,15 @@ _TEXTS = ("source", "expression", "smoothed_expression", "error", "warning")
 _INTEGERS = ("frame", "width", "height", "track")
 
 
-class Table(Protocol):
+class FrameWriter(Protocol):
     """Takes one frame after another."""
 
     def write(self, frame: VideoFrame) -> None:
         """Take one frame."""
+
+
+class Table(FrameWriter, Protocol):
+    """Takes frames, and becomes a file."""
 
     def write_picture(self, found: Recognition) -> None:
         """Take a picture among the videos, or the error of a video; only in a table that is `mixed`."""
