@@ -36,8 +36,8 @@ def recognize(
         list[str],
         typer.Argument(
             metavar="INPUT",
-            help='Pictures, folders (searched with their subfolders), quoted patterns ("photos/**/*.jpg"), '
-            "or - for a list on standard input, one per line. Or one video: a file, webcam:0, or the URL of a stream.",
+            help='Pictures and videos, folders (with their subfolders), quoted patterns ("study/**/*.mp4"), URLs, '
+            "or - for a list on standard input, one per line. Also webcam:0, or the URL of a stream.",
             show_default=False,
         ),
     ],
@@ -47,7 +47,7 @@ def recognize(
         typer.Option(
             "--format",
             metavar="FORM",
-            help="table (to read), jsonl (one object per picture), csv or parquet (one row per face).",
+            help="table (to read), jsonl (one object per picture or frame), csv or parquet (one row per face).",
             rich_help_panel=RESULTS,
         ),
     ] = "table",
@@ -56,15 +56,20 @@ def recognize(
         typer.Option(
             "--output",
             "-o",
-            metavar="FILE",
+            metavar="FILE|FOLDER/",
             help="File for the results, instead of the terminal. It gets its name when all is done; what a run that "
-            "ends early has done is in FILE.partial.",
+            "ends early has done is in FILE.partial. With FOLDER/ (an existing folder, or a slash at the end), a file "
+            "for each video, and one for the pictures.",
             rich_help_panel=RESULTS,
         ),
     ] = None,
     save_dir: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Folder for annotated copies of the pictures.", rich_help_panel=RESULTS),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder for annotated copies of pictures and videos, and a timeline of each video.",
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
     show_pooling: Annotated[
         bool,
@@ -129,29 +134,40 @@ def recognize(
     ] = None,
     save_video: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Annotated copy with the sound (.mp4, .mov, .mkv).", rich_help_panel=VIDEOS),
+        typer.Option(
+            metavar="FILE",
+            help="Annotated copy of one video, with its sound (.mp4, .mov, .mkv).",
+            rich_help_panel=VIDEOS,
+        ),
     ] = None,
     timeline: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Picture of all expressions over time (.png).", rich_help_panel=VIDEOS),
+        typer.Option(
+            metavar="FILE", help="Picture of all expressions over time in one video (.png).", rich_help_panel=VIDEOS
+        ),
     ] = None,
     subtitles: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Expressions as subtitles (.srt).", rich_help_panel=VIDEOS)
+        str | None,
+        typer.Option(
+            metavar="FILE|FOLDER/",
+            help="Expressions as subtitles (.srt); FOLDER/: those of each video.",
+            rich_help_panel=VIDEOS,
+        ),
     ] = None,
     summary: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Share of time per expression and changes of each face, as .json or .csv.",
+            help="Share of time per expression and changes of each face in each video, as .json or .csv.",
             rich_help_panel=VIDEOS,
         ),
     ] = None,
     intervals: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE",
-            help="From when to when each face shows the same expression, for ELAN, BORIS and Praat (.csv, .tsv, "
-            ".TextGrid).",
+            metavar="FILE|FOLDER/",
+            help="From when to when each face shows the same expression: a table (.csv, .tsv), or for "
+            "Praat and ELAN a .TextGrid; FOLDER/: a .TextGrid for each video.",
             rich_help_panel=VIDEOS,
         ),
     ] = None,
@@ -197,9 +213,10 @@ def recognize(
         typer.Option(metavar="N", min=1, help="With --ray: pictures per file of results.", rich_help_panel=ARCHIVES),
     ] = 1000,
 ) -> None:
-    """Name the expression of every face in pictures, or in a video.
+    """Name the expression of every face in pictures and videos.
 
-    A picture that cannot be read is reported and passed over; the exit status is then 1.
+    An input that cannot be read is reported and passed over; the exit status is then 1. What a file is, its content
+    tells. The same command goes on with the video and the frame at which it was stopped.
     """
     from apvit.recognition.sources import is_pattern, kind_of
 

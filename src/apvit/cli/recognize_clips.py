@@ -206,7 +206,7 @@ class Clips:
                 self._fail(clip.source, VideoError(run.error))
             self.results.end(whole=run.whole)
             done = kept is not None and kept.is_done
-            line = f"{run.frames:,} frames of an earlier run" if done else run.closing_line(None)
+            line = f"{run.frames:,} frames of an earlier run" if done else run.counts()
             self.messages.say(f"{clip.source}: {line}")
             if kept is not None and run.journal is not None and run.frames and run.whole:
                 kept.note(error=run.error)

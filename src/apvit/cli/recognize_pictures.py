@@ -254,6 +254,9 @@ class _Run:
                 line += f", {output} is an earlier run's" if Path(output).exists() else ""
             if not self.whole and clips.count:
                 line += "; the same command goes on from there"
+        if clips.count:
+            files = clips.options.rendered().items()
+            line += "".join(f"; {name} in {path if self.whole else partial_name(path)}" for name, path in files)
         if save_dir is not None:
             line += f"; annotated {'copies' if clips.count else 'pictures'} in {save_dir}"
         return line

@@ -240,8 +240,8 @@ class ClipRun:
         until = self.last if self.interrupted or not self.whole else None
         return render(self.clip.source, lambda: read_table(self.table), self.options, until=until, whole=self.whole)
 
-    def closing_line(self, output: str | None, *, without: Collection[str] = ()) -> str:
-        """What was done and where it is, in one line."""
+    def counts(self) -> str:
+        """What was done, in one line."""
         seconds = time.monotonic() - self.start
         new = self.frames - self.resumed
         parts = [f"{self.frames:,} frames", f"{self.faces:,} faces in them"]
@@ -251,13 +251,14 @@ class ClipRun:
             parts.append(f"{self.progress.skipped:,} skipped because they came faster than they could be looked at")
         if self.clip.broken:
             parts.append(f"{self.clip.broken:,} broken and left out")
-        line = f"{', '.join(parts)}; {new / max(seconds, 1e-9):.1f} frames a second"
-        if not self.frames:
-            return line
+        return f"{', '.join(parts)}; {new / max(seconds, 1e-9):.1f} frames a second"
+
+    def closing_line(self, output: str | None, *, without: Collection[str] = ()) -> str:
+        """What was done and where it is, in one line."""
         files = {} if output is None else {"results": Path(output)}
         files |= {name: path for name, path in self.options.rendered().items() if name not in without}
         places = [f"{name} in {path if self.whole else partial_name(path)}" for name, path in files.items()]
-        return "; ".join([line, *places])
+        return "; ".join([self.counts(), *(places if self.frames else ())])
 
 
 def _check(source: str, options: VideoOptions, output: str | None, *, with_embeddings: bool) -> None:

@@ -101,7 +101,8 @@ def print_summary(summary: Summary, *, heading: bool = False) -> None:
     if heading:
         console.print(Text(printable(str(summary.source)), "bold"))
     if not summary.tracks:
-        console.print(Text(f"no face was found{_short(summary)}", "dim"))
+        nobody = f"no face was seen for {summary.min_track:g} s (--min-track)" if summary.short else "no face was found"
+        console.print(Text(nobody, "dim"))
         return
     console.print(Text(f"{'track':>5}  {'from':>9}  {'to':>9}  {'seen':>8}  {'changes':>7}  expressions", "bold"))
     for track in summary.tracks:
@@ -114,15 +115,9 @@ def print_summary(summary: Summary, *, heading: bool = False) -> None:
             + Text(", ".join(f"{name} {share:.0%}" for name, share in shown))
         )
     if summary.short:
-        console.print(Text(f"{' ' * 5}{_short(summary)}", "dim"))
+        tracks = "1 track" if summary.short == 1 else f"{summary.short:,} tracks"
+        console.print(Text(f"       and {tracks} seen for less than {summary.min_track:g} s (--min-track)", "dim"))
     sys.stdout.flush()
-
-
-def _short(summary: Summary) -> str:
-    if not summary.short:
-        return ""
-    tracks = "1 track is" if summary.short == 1 else f"{summary.short:,} tracks are"
-    return f"  ({tracks} shorter than {summary.min_track:g} s and not shown; see --min-track)"
 
 
 def _clock(seconds: float) -> str:

@@ -120,7 +120,8 @@ def _draw(
             _draw_area(area, edges, shares, summary.expressions)
             _draw_name(figure, track, (top - (_STRIP + _AREA) / 2) / height)
         else:
-            area.text(0.5, 0.5, "no face was found", transform=area.transAxes, ha="center", va="center", color=_FAINT)
+            nobody = f"no face was seen for {summary.min_track:g} s" if summary.short else "no face was found"
+            area.text(0.5, 0.5, nobody, transform=area.transAxes, ha="center", va="center", color=_FAINT)
         _draw_clock(area, edges, labels=lane == lanes - 1)
         top -= _STRIP + _AREA + _GAP
     _draw_legend(figure, tracks, over_time, summary, height)

@@ -7,7 +7,7 @@ import { framesOf, load, rounded } from "./frames.js";
 import { lookAt } from "./looking.js";
 import { Portraits } from "./portraits.js";
 import { faceColumns, faceRow, toCsv, toJson, toPng } from "./saving.js";
-import { tracksOf } from "./shares.js";
+import { MIN_TRACK, tracksOf } from "./shares.js";
 import { showShares } from "./table.js";
 import { fail, tell } from "./telling.js";
 import { LANES, showTimeline } from "./timeline.js";
@@ -162,7 +162,8 @@ function pauseLooking() {
 function sentence() {
   const { frames, tracks } = film;
   if (!tracks.length) {
-    return `No face was found in ${frames.length} frames. Try more frames, or a larger or sharper video.`;
+    const nobody = frames.some(({ faces }) => faces.length) ? `seen for ${MIN_TRACK} s` : "found";
+    return `No face was ${nobody} in ${frames.length} frames. Try more frames, or a larger or sharper video.`;
   }
   const told = tracks.slice(0, 5).map(({ track, main, share, seconds }) => {
     return `face ${track} ${main} for ${(share[main] * seconds).toFixed(1)} s`;

@@ -2,9 +2,12 @@
 
 /** What an expression is called that is left open. */
 export const OPEN = "open";
+/** Seconds that a face must be seen to be shown, as in `apvit recognize`. */
+export const MIN_TRACK = 0.5;
 
 /**
- * The tracks of `frames`, by number. A frame stands until the next one, the last for `every` seconds.
+ * The tracks of `frames`, by number. A frame stands until the next one, the last for `every` seconds. Tracks shorter than
+ * `MIN_TRACK` are left out, unless all that was looked at is shorter.
  *
  * Each has `looks` ({ start, end, face }), `start`, `end`, the `seconds` seen in between, `share` ({ expression: part of
  * these seconds }, largest first) and `main`, the first of them.
@@ -18,7 +21,10 @@ export function tracksOf(frames, every, duration) {
       tracks.get(face.track).push({ start: time, end, face });
     }
   });
-  return [...tracks].sort(([a], [b]) => a - b).map(([track, looks]) => summed(track, looks));
+  const looked = frames.length ? Math.min(frames.at(-1).time + every, duration) - frames[0].time : 0;
+  const least = Math.min(MIN_TRACK, looked) - 1e-6; // for rounding
+  const sums = [...tracks].sort(([a], [b]) => a - b).map(([track, looks]) => summed(track, looks));
+  return sums.filter(({ seconds }) => seconds >= least);
 }
 
 function summed(track, looks) {
