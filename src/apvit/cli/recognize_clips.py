@@ -15,12 +15,12 @@ from apvit.cli.messages import Messages
 from apvit.cli.recognize_video import ClipRun, VideoOptions, settings_of
 from apvit.cli.recognize_video_rendering import print_summary
 from apvit.files import beside, extended, is_special, names_folder, sentence, write_whole
-from apvit.recognition.album import CONTAINERS, Album
-from apvit.recognition.results import Recognition
 from apvit.recognition.video.errors import VideoError
 
 if TYPE_CHECKING:
     from apvit.recognition import Recognizer
+    from apvit.recognition.album import Album
+    from apvit.recognition.results import Recognition
     from apvit.recognition.sinks import Sink
     from apvit.recognition.video.clip import Clip
     from apvit.recognition.video.intervals import Interval
@@ -61,6 +61,8 @@ class Results:
 
     def failed(self, source: str, error: Exception) -> None:
         """Take the error of a video."""
+        from apvit.recognition.results import Recognition
+
         if self.folder is None:
             self.picture(Recognition(source, None, None, [], error))
 
@@ -218,6 +220,7 @@ class Clips:
 
     def _render(self, clip: Clip, name: str, kept: _Kept) -> None:
         """Make what was asked for from the table of a whole video, unless an earlier start of the run did."""
+        from apvit.recognition.album import CONTAINERS
         from apvit.recognition.video.annotated import annotate_video
         from apvit.recognition.video.intervals import write_intervals
         from apvit.recognition.video.subtitles import write_subtitles

@@ -69,7 +69,6 @@ def recognize_pictures(
     _check(inputs, options, videos)
 
     from apvit.recognition import Profile, Recognizer
-    from apvit.recognition.album import Album
     from apvit.recognition.sources import expand_sources, kind_of
 
     stack = ExitStack()
@@ -84,8 +83,12 @@ def recognize_pictures(
     # Rows for videos have other columns than rows for pictures.
     with_videos = form in TABLES and any(kind_of(source) == "video" for source in sources())
     recognizer = Recognizer(weights, workers=workers, **recognizer_options)
-    album = None if save_dir is None else Album(save_dir)
-    save = None if album is None else _annotator(recognizer, album, show_pooling=options.show_pooling)
+    album = save = None
+    if save_dir is not None:
+        from apvit.recognition.album import Album
+
+        album = Album(save_dir)
+        save = _annotator(recognizer, album, show_pooling=options.show_pooling)
     for folder in (videos.subtitles, videos.intervals):
         if folder is not None and names_folder(folder):
             Path(folder).mkdir(parents=True, exist_ok=True)
@@ -184,7 +187,7 @@ def _recognitions(
 
 
 def _annotator(recognizer: Recognizer, album: Album, *, show_pooling: bool) -> Callable[[Recognition], None]:
-    """What saves an annotated copy of a picture into `album`; imported only where that is asked for."""
+    """What saves an annotated copy of a picture into `album`."""
     from apvit.recognition.rendering import Pooling, annotate
 
     pooling = Pooling(recognizer.grid, recognizer.template) if show_pooling else None

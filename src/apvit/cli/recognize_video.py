@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -277,26 +277,36 @@ def _check(source: str, options: VideoOptions, output: str | None, *, with_embed
 
 def check_options(options: VideoOptions) -> None:
     """Raises typer.BadParameter for options that cannot work with any video."""
-    from apvit.recognition.video.annotated import check_annotated
-    from apvit.recognition.video.errors import VideoError
-    from apvit.recognition.video.intervals import check_intervals
     from apvit.recognition.video.sampling import Every
-    from apvit.recognition.video.timeline import check_timeline
+
+    with _refusing("--every"):
+        Every.parse(options.every or "1")
+    # Each check is imported with what it checks: a picture has no use for it.
+    if options.save_video is not None:
+        from apvit.recognition.video.annotated import check_annotated
+
+        with _refusing("--save-video"):
+            check_annotated(options.save_video)
+    if options.intervals is not None and not names_folder(options.intervals):
+        from apvit.recognition.video.intervals import check_intervals
+
+        with _refusing("--intervals"):
+            check_intervals(options.intervals)
+    if options.timeline is not None:
+        from apvit.recognition.video.timeline import check_timeline
+
+        with _refusing("--timeline"):
+            check_timeline()
+
+
+@contextmanager
+def _refusing(option: str) -> Iterator[None]:
+    from apvit.recognition.video.errors import VideoError
 
     try:
-        Every.parse(options.every or "1")
+        yield
     except VideoError as error:
-        raise typer.BadParameter(str(error), param_hint="--every") from None
-    for option, path, check in (
-        ("--save-video", options.save_video, check_annotated),
-        ("--intervals", options.intervals, check_intervals),
-        ("--timeline", options.timeline, lambda _: check_timeline()),
-    ):
-        try:
-            if path is not None and not names_folder(path):
-                check(Path(path))
-        except VideoError as error:
-            raise typer.BadParameter(str(error), param_hint=option) from None
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def settings_of(

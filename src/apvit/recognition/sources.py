@@ -242,7 +242,8 @@ def expand_sources(
             else:
                 repeated += 1
     if repeated:
-        warn(f"what is named more than once is done once: {repeated:,} repetitions were left out")
+        left_out = "1 repetition was" if repeated == 1 else f"{repeated:,} repetitions were"
+        warn(f"what is named more than once is done once: {left_out} left out")
 
 
 class _Expansion:
