@@ -178,22 +178,13 @@ def test_tables_for_people_and_stacked_intervals(run, study: Path) -> None:
     assert [row["source"] for row in rows_of("i.csv")] == ["a.mp4", "sub/a.mp4"]
 
 
-def test_names_that_other_commands_read(run, study: Path) -> None:
+def test_names_that_other_commands_read_are_errors_between_the_others(run, study: Path) -> None:
     Path("list.txt").write_text("a.mp4\n")
-    pq.write_table(pq.read_table(_parquet(study)), "p.parquet")
-    status, out, err = run("list.txt", "p.parquet", "s3://bucket/a.jpg", "photo.jpg", "a.mp4", "--format", "jsonl")
+    status, out, err = run("list.txt", "s3://bucket/a.jpg", "photo.jpg", "a.mp4", "--format", "jsonl")
     assert status == 1
-    assert [record.get("error") is None for record in lines(out)] == [False, False, False, True, True, True, True]
-    assert "apvit recognize - < FILE" in err
-    assert err.count("--ray local") == 2
-    assert "'s3://bucket/a.jpg' is in a store" in err
-
-
-def _parquet(folder: Path) -> Path:
-    import pyarrow as pa
-
-    pq.write_table(pa.table({"path": ["a.jpg"]}), folder / "t.parquet")
-    return folder / "t.parquet"
+    assert [record.get("error") is None for record in lines(out)] == [False, False, True, True, True, True]
+    assert "error: list.txt is a list, which is read from standard input" in err
+    assert "error: s3://bucket/a.jpg is a URI, which is read as an archive only; add --ray local" in err
 
 
 def test_a_run_that_was_stopped_goes_on(run, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:

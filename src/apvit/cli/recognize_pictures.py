@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -24,10 +24,9 @@ from apvit.cli.recognize_video import VideoOptions, check_options
 from apvit.files import names_folder, partial_name, reason
 
 if TYPE_CHECKING:
-    from apvit.recognition import Profile, Recognizer
+    from apvit.recognition import Recognizer
     from apvit.recognition.album import Album
     from apvit.recognition.results import Recognition
-    from apvit.recognition.sources import Kind
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,6 @@ class PictureOptions:
 
 
 TABLES = ("csv", "parquet")
-HINTS: dict[Kind, str] = {
-    "list": "{} is a list; give it on standard input: apvit recognize - < FILE",
-    "table": "{} is a Parquet file; the pictures in it are recognized with --ray local --output FOLDER",
-    "tar": "{} is a tar archive; unpack it, and name the folder",
-    "store": "{} is in a store; what is in it is recognized with --ray local --output FOLDER",
-}
-"""What to do with a name that is neither a picture nor a video."""
 
 
 def recognize_pictures(
@@ -112,13 +104,13 @@ def recognize_pictures(
         if bar and again:
             messages.expect(sum(1 for _ in sources()))
         try:
-            for kind, group in groupby(sources(messages.warn), key=kind_of):
-                if kind == "video":
+            for is_video, group in groupby(sources(messages.warn), key=lambda source: kind_of(source) == "video"):
+                if is_video:
                     for source in group:
                         clips.take(source)
                         messages.advance()
                     continue
-                for found in _recognitions(recognizer, kind, group, profile):
+                for found in recognizer.recognitions(group, profile=profile):
                     run.take(found)
                     if run.unsaved is not None:
                         messages.error(run.unsaved)
@@ -170,20 +162,6 @@ def _read_list(form: str, stack: ExitStack) -> BufferedIOBase:
     kept = stack.enter_context(TemporaryFile())  # noqa: SIM115 - the stack is one
     shutil.copyfileobj(listed, kept)
     return cast("BufferedIOBase", kept)
-
-
-def _recognitions(
-    recognizer: Recognizer, kind: Kind, sources: Iterable[str], profile: Profile
-) -> Iterator[Recognition]:
-    """The results of sources of one kind: errors, where it is one that only other commands read."""
-    from apvit.faces.pictures import PictureError
-    from apvit.recognition.results import Recognition
-
-    if kind not in HINTS:
-        yield from recognizer.recognitions(sources, profile=profile)
-        return
-    for source in sources:
-        yield Recognition(source, None, None, [], PictureError(HINTS[kind].format(repr(source))))
 
 
 def _annotator(recognizer: Recognizer, album: Album, *, show_pooling: bool) -> Callable[[Recognition], None]:
