@@ -32,7 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         (["in", "--ray", "local"], "add --output FOLDER"),
         (["in", "--ray", "local", "-o", "out", "--format", "csv"], "Parquet files, not csv"),
         (["in", "--ray", "local", "-o", "out", "--save-dir", "x"], "--save-dir: this does not go together with --ray"),
-        (["in", "--ray", "local", "-o", "out", "--every", "5"], "--every: this does not go together with --ray"),
+        (["in", "--ray", "local", "-o", "out", "--timeline", "x.png"], "--timeline: this does not go together with"),
         (["-", "--ray", "local", "-o", "out"], "save it as a .txt file"),
     ],
 )

@@ -29,16 +29,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.recognition.clips import write_clip
 
 from apvit.faces.pictures import PictureError
 from apvit.files import sha256
 from apvit.recognition.archive import Archive, ArchiveError
 from apvit.recognition.archive.folder import MANIFEST, Job, ResultFolder
 from apvit.recognition.archive.inputs import Inputs, Rows, Shard, gather_inputs
-from apvit.recognition.archive.locations import is_uri, join, locate
+from apvit.recognition.archive.locations import is_uri, join, kind, locate
 from apvit.recognition.archive.pictures import pictures
 from apvit.recognition.archive.pool import check_address
+from apvit.recognition.archive.videos import frames
 from apvit.recognition.archive.worker import GIVEN_UP_AFTER, ShardWorker, Task
+from apvit.recognition.video.errors import VideoError
+from apvit.recognition.video.sampling import Every
 
 BAD_ADDRESSES = ("", "not an address", "127.0.0.1", "host:", ":6379", "host:port", "http://host:80", "a:1:2", "[::1:6")
 JOB = Job(25, "a" * 64, 10, "b" * 64, {"detector": "none", "min_face": None})
@@ -178,8 +182,8 @@ def test_a_name_that_is_no_unicode_is_kept(tmp_path: Path) -> None:
         ("broken.parquet", "broken.parquet cannot be read"),
         ("other.parquet", "other.parquet has the columns face, label, and none of image, path, uri; rename"),
         ("numbers.parquet", "the column image of .*numbers.parquet is int64; it must hold encoded pictures"),
-        ("empty", "there is no picture in empty; name"),
-        ("nothing.txt", "there is no picture in nothing.txt"),
+        ("empty", "there is no picture or video in empty; name"),
+        ("nothing.txt", "there is no picture or video in nothing.txt"),
         ("zz://bucket/folder", "pyarrow cannot open 'zz://bucket/folder' .*check the URI"),
     ],
 )
@@ -392,10 +396,11 @@ def worker(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     threads = cv2.getNumThreads()
 
-    def make(columns: Any = None, **options: Any) -> ShardWorker:
+    def make(columns: Any = None, *, videos: bool = False, every: str = "1", **options: Any) -> ShardWorker:
         made = ShardWorker()
         assert os.environ["OMP_NUM_THREADS"] == "1"
-        made.load(Task(str(weights), sha256(weights), {"device": "cpu", **options}, str(tmp_path / "out"), columns))
+        options = {"device": "cpu", **options}
+        made.load(Task(str(weights), sha256(weights), options, str(tmp_path / "out"), columns, videos, every))
         return made
 
     yield make
@@ -554,6 +559,83 @@ def test_other_weights_on_another_machine_are_noticed(
 ) -> None:
     with pytest.raises(ArchiveError, match=r"have the SHA-256 .* give all machines the same file"):
         worker(detector="none").load(Task(str(weights), "0" * 64, {}, str(tmp_path)))
+
+
+def grey_clip(path: Path, frames: int) -> Path:
+    return write_clip(path, (np.full((48, 64, 3), 20 * i, np.uint8) for i in range(frames)))
+
+
+def test_a_video_is_a_shard(
+    worker: Callable[..., ShardWorker], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    grey_clip(Path("in/a.mp4"), 6)
+    grey_clip(Path("in/b.MKV"), 5)
+    Path("in/bad.mp4").write_bytes(b"no video")
+    Path("in/p.png").write_bytes(png())
+    pq.write_table(
+        pa.table({"path": ["in/b.MKV", "in/q.png", "in/b.MKV"], "frame": ["x", "y", "z"]}), "in/rows.parquet"
+    )
+    Path("in/q.png").write_bytes(png(1))
+    warnings: list[str] = []
+    arguments = {"weights": str(weights), "options": {"detector": "none"}, "every": "2", "warn": warnings.append}
+    archive = Archive(["in", "in/a.mp4"], "out", **arguments)
+    assert (archive.job.inputs, archive.job.videos, archive.job.shards) == (2, 3, 4)
+    assert warnings == ["what is named more than once is done once: 4 repetitions were left out"]
+    work = worker(archive.inputs.columns, videos=True, every="2", detector="none")
+    reports = [work.run(archive.inputs.shard(number, 1000)) for number in range(4)]
+    assert [(r.pictures, r.videos, r.frames, r.faces, r.errors) for r in reports] == [
+        *((2, 0, 0, 2, 0), (0, 1, 3, 3, 0), (0, 1, 3, 3, 0), (0, 1, 0, 0, 1)),
+    ]
+    files = [pq.read_table(path) for path in sorted(Path("out").glob("part-*.parquet"))]
+    assert len({str(file.schema) for file in files}) == 1, "one data set"
+    rows = pa.concat_tables(files).to_pylist()
+    found = [(Path(row["source"]).name, row["frame"], row["face"], row["track"], row["input_frame"]) for row in rows]
+    assert found == [
+        *(("p.png", None, 1, None, None), ("q.png", None, 1, None, "y")),
+        *(("a.mp4", number, None, 1, None) for number in (0, 2, 4)),
+        *(("b.MKV", number, None, 1, "x") for number in (0, 2, 4)),
+        ("bad.mp4", None, None, None, None),
+    ]
+    assert f"{tmp_path}/in/bad.mp4" in rows[-1]["error"]
+    assert all(row["smoothed_expression"] for row in rows[2:-1])
+    before = Path("out/part-000001.parquet").read_bytes()
+    work.run(archive.inputs.shard(1, 1000), carefully=True)
+    assert pq.read_table("out/part-000001.parquet").equals(pq.read_table(io.BytesIO(before)))
+    assert len(Archive(["in"], "out", **arguments).finished) == 4
+    with pytest.raises(ArchiveError, match=r"another job \(every 2 there and 1 here\)"):
+        Archive(["in"], "out", **arguments | {"every": 1})
+
+
+def test_content_tells_what_a_file_is_where_the_suffix_does_not(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "code.ts").write_text("const a = 1")
+    (folder / "photo").write_bytes(png())
+    grey_clip(tmp_path / "a.mp4", 3).rename(folder / "clip")
+    shutil.copy(folder / "clip", tmp_path / "named.jpg")
+    inputs = gather_inputs([str(folder), str(tmp_path / "named.jpg")])
+    assert names(inputs) == [str(folder / "photo")]
+    assert inputs.videos == ((str(folder / "clip"), None), (str(tmp_path / "named.jpg"), None))
+
+
+def test_a_video_that_ends_early_or_kills_its_workers(worker: Callable[..., ShardWorker], tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 48, 64, 3), np.uint8)
+    whole = write_clip(tmp_path / "a.mkv", noise).read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole[: len(whole) // 3])
+    work = worker(videos=True, detector="none")
+    report = work.run(Shard(0, video=str(cut)))
+    assert (report.videos, report.errors) == (1, 1)
+    assert 0 < report.frames < 30
+    rows = results(tmp_path)
+    assert [row["error"] is not None for row in rows] == [False] * report.frames + [True]
+    note = {"at": 0, "deaths": {"0": GIVEN_UP_AFTER - 1}}
+    ResultFolder(str(tmp_path / "out")).write("_work/part-000000.trail", json.dumps(note).encode())
+    report = work.run(Shard(0, video=str(tmp_path / "a.mkv")), carefully=True)
+    assert (report.frames, report.errors) == (0, 1)
+    assert "a.mkv' was given up: 2 workers died at it" in results(tmp_path)[0]["error"]
 
 
 def test_a_tar_is_a_shard(worker: Callable[..., ShardWorker], weights: Path, tmp_path: Path) -> None:
@@ -775,6 +857,13 @@ def test_from_a_bucket_into_a_bucket(
     (tmp_path / "list.txt").write_text(
         f"s3://bucket/a.tar{options}\nhttp://{server}/bucket/a.png\nhttp://{server}/bucket/gone.png\n"
     )
+    objects["a b.mp4"] = grey_clip(tmp_path / "c.mp4", 3).read_bytes()
+    objects["bad.mp4"] = b"no video"
+    good, bad = (f"s3://bucket/{name}{options}" for name in ("a b.mp4", "bad.mp4"))
+    assert (kind(good), kind(bad)) == ("video", "video")
+    assert [frame.source for frame in frames(work._recognizer, good, Every(1), 0.0)] == [good] * 3
+    with pytest.raises(VideoError, match=re.escape(bad)):
+        list(frames(work._recognizer, bad, Every(1), 0.0))
     listed = gather_inputs([str(tmp_path / "list.txt")])
     found = read_all(listed.shard(0, 2)) | read_all(listed.shard(1, 2))
     assert [what.partition(" (")[0] for what in found.values()] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -202,9 +203,9 @@ def recognize(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Work as a job of many pictures, in a pool of workers on this machine (local) or on a Ray cluster "
-            "(auto, or its address). INPUTs are folders, Parquet and tar files, .txt lists of paths or URIs, local or "
-            "s3://; --output is a folder of Parquet files. Start again to go on.",
+            help="Work as a job of many pictures and videos, in a pool of workers on this machine (local) or on a Ray "
+            "cluster (auto, or its address). INPUTs are folders, Parquet and tar files, .txt lists of paths or URIs, "
+            "local or s3://; --output is a folder of Parquet files. Start again to go on.",
             rich_help_panel=ARCHIVES,
         ),
     ] = None,
@@ -219,6 +220,7 @@ def recognize(
     tells. The same command goes on with the video and the frame at which it was stopped.
     """
     from apvit.recognition.sources import is_pattern, kind_of
+    from apvit.recognition.video.smoothing import DEFAULT_WINDOW
 
     options: dict[str, Any] = {
         "detector": detector,
@@ -236,7 +238,8 @@ def recognize(
     for_pictures = PictureOptions(null, save_dir, show_pooling, profile)
     for_video = VideoOptions(every, smooth, min_track, summary, intervals, subtitles, timeline, save_video, from_table)
     if ray is not None:
-        refuse([*given(for_pictures), *given(for_video)], "this does not go together with --ray")
+        alone = replace(for_video, every=None, smooth=None)
+        refuse([*given(for_pictures), *given(alone)], "this does not go together with --ray")
         recognize_archive(
             inputs,
             ray,
@@ -245,6 +248,8 @@ def recognize(
             weights=weights,
             workers=workers,
             shard_size=shard_size,
+            every=every or "1",
+            smooth=DEFAULT_WINDOW if smooth is None else smooth,
             recognizer_options=options,
         )
         return

@@ -1,16 +1,19 @@
-"""`apvit recognize --ray`: the expressions in an archive of pictures, by a pool of workers on one machine or many."""
+"""`apvit recognize --ray`: the expressions in an archive of pictures and videos, by workers on one machine or many."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
 
 from apvit.cli.interruption import INTERRUPTED
-from apvit.cli.messages import Messages
+from apvit.cli.messages import Messages, counted
+
+_COUNTS = ("pictures", "videos", "frames", "faces", "errors")
 
 
 def recognize_archive(
@@ -22,9 +25,11 @@ def recognize_archive(
     weights: str,
     workers: int | None,
     shard_size: int,
+    every: str,
+    smooth: float,
     recognizer_options: Mapping[str, Any],
 ) -> None:
-    """Do what is left of the job; exits with 1 where a picture of this run could not be used, 130 after Ctrl-C."""
+    """Do what is left of the job; exits with 1 where an input of this run could not be used, 130 after Ctrl-C."""
     folder = _check(inputs, output, form)
     from apvit.recognition.archive import Archive
     from apvit.recognition.archive.pool import check_address
@@ -33,32 +38,48 @@ def recognize_archive(
     with Messages(bar=sys.stderr.isatty()) as messages:
         check_address(address)  # before millions of inputs are listed
         archive = Archive(
-            inputs, folder, shard_size=shard_size, weights=weights, options=recognizer_options, warn=messages.warn
+            inputs,
+            folder,
+            shard_size=shard_size,
+            weights=weights,
+            options=recognizer_options,
+            every=every,
+            smooth=smooth,
+            warn=messages.warn,
         )
         job, finished = archive.job, len(archive.finished)
-        shards = [
-            *([f"{job.inputs:,} pictures in {job.shards - job.tars:,} shards of {shard_size:,}"] if job.inputs else []),
-            *([f"{job.tars:,} tar files, each a shard"] if job.tars else []),
+        shards = -(-job.inputs // shard_size)
+        parts = [
+            f"{counted(job.inputs, 'picture')} in {counted(shards, 'shard')} of {shard_size:,}" if job.inputs else "",
+            counted(job.tars, "tar file") if job.tars else "",
+            counted(job.videos, "video") if job.videos else "",
         ]
-        messages.say(" and ".join(shards) + (f", of which {finished:,} are finished" if finished else ""))
-        if not job.tars:  # nobody knows what is in them
+        messages.say(
+            ", ".join(filter(None, parts))
+            + (f", of which {finished:,} {'is' if finished == 1 else 'are'} finished" if finished else "")
+        )
+        if not job.tars and not job.videos:  # nobody knows what is in them
             messages.expect(sum(job.size(number) for number in range(job.shards) if number not in archive.finished))
-        pictures = faces = errors = 0
+        done: Counter[str] = Counter()
         try:
             for report in archive.run(address, workers=workers):
-                pictures, faces, errors = pictures + report.pictures, faces + report.faces, errors + report.errors
-                messages.advance(report.pictures)
+                done.update(
+                    {name: getattr(report, name) for name in ("pictures", "videos", "frames", "faces", "errors")}
+                )
+                messages.advance(report.pictures + report.videos)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         finally:
             left = job.shards - len(archive.finished)
             messages.say(
-                f"{pictures:,} pictures, {faces:,} faces"
-                + (f", {errors:,} could not be used" if errors else "")
+                counted(done["pictures"], "picture")
+                + (f", {counted(done['videos'], 'video')} of {counted(done['frames'], 'frame')}" * bool(done["videos"]))
+                + f", {counted(done['faces'], 'face')}"
+                + (f", {done['errors']:,} could not be used" if done["errors"] else "")
                 + f" in {time.monotonic() - start:.1f} s; results in {archive.folder.name}"
-                + (f"; {left:,} of {job.shards:,} shards are left: start again to go on" if left else "")
+                + (f"; {left:,} of {counted(job.shards, 'shard')} left: start again to go on" if left else "")
             )
-    if errors:
+    if done["errors"]:
         raise typer.Exit(1)
 
 

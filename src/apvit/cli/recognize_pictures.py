@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from apvit.cli.interruption import INTERRUPTED, uninterrupted
-from apvit.cli.messages import Messages
+from apvit.cli.messages import Messages, counted
 from apvit.cli.options import check_outputs, given, refuse
 from apvit.cli.recognize_clips import Clips, Results
 from apvit.cli.recognize_video import VideoOptions, check_options
@@ -214,11 +214,11 @@ class _Run:
         """What to say at the end, in one line."""
         parts = []
         if self.pictures or not clips.count:
-            parts += [_count(self.pictures, "picture"), _count(self.faces, "face")]
+            parts += [counted(self.pictures, "picture"), counted(self.faces, "face")]
         if clips.count:
             parts += [
-                _count(clips.count, "video"),
-                f"{_count(clips.frames, 'frame')} with {_count(clips.faces, 'face')}",
+                counted(clips.count, "video"),
+                f"{counted(clips.frames, 'frame')} with {counted(clips.faces, 'face')}",
             ]
         if bad := self.bad + clips.bad:
             parts.append(f"{bad} could not be used")
@@ -241,7 +241,3 @@ class _Run:
         if save_dir is not None:
             line += f"; annotated {'copies' if clips.count else 'pictures'} in {save_dir}"
         return line
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -176,6 +176,16 @@ class RowGroups:
         self._file.close(whole=whole)
 
 
+def parquet_schema(expressions: Sequence[str], *, embeddings: bool = False) -> Any:
+    """The pyarrow.Schema of a `ParquetSink`."""
+    import pyarrow as pa
+
+    types = {"source": pa.string(), "expression": pa.string(), "error": pa.string(), "warning": pa.string()}
+    types |= {name: pa.int32() for name in ("face", "width", "height")}
+    fields = [(name, types.get(name, pa.float64())) for name in columns(expressions)]
+    return pa.schema([*fields, *([("embedding", pa.list_(pa.float32()))] if embeddings else [])])
+
+
 class ParquetSink:
     """The rows of `CsvSink` with types, and `embedding` (list of float) when asked for; `every_picture`: see `rows`."""
 
@@ -187,16 +197,9 @@ class ParquetSink:
         embeddings: bool = False,
         every_picture: bool = False,
     ):
-        import pyarrow as pa
-
         self.expressions = tuple(expressions)
         self.every_picture = every_picture
-        types = {"source": pa.string(), "expression": pa.string(), "error": pa.string(), "warning": pa.string()}
-        types |= {name: pa.int32() for name in ("face", "width", "height")}
-        fields = [(name, types.get(name, pa.float64())) for name in columns(expressions)]
-        if embeddings:
-            fields.append(("embedding", pa.list_(pa.float32())))
-        self._groups = RowGroups(file, pa.schema(fields))
+        self._groups = RowGroups(file, parquet_schema(expressions, embeddings=embeddings))
 
     def write(self, found: Recognition) -> None:
         """Take the picture's rows; they reach the file a row group at a time."""

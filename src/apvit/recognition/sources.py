@@ -123,6 +123,11 @@ def kind_of_suffix(path: str) -> Kind | None:
     return _SUFFIXES.get(TAR_SUFFIXES[-1] if path.endswith(TAR_SUFFIXES) else os.path.splitext(path)[1])
 
 
+def kind_in_folder(path: str) -> Kind | None:
+    """What a file that a folder holds is: by its suffix, and by its content only where that says nothing."""
+    return _signature(_head(path)) if os.path.splitext(path)[1].lower() in _BY_CONTENT else kind_of_suffix(path)
+
+
 def is_uri(name: str) -> bool:
     """Whether `name` has the form of a URI, such as s3://bucket/key or https://host/photo.jpg."""
     return _URI.match(name) is not None
@@ -250,7 +255,6 @@ class _Expansion:
     """What one name or pattern means; see `expand_sources`."""
 
     def __init__(self, videos: bool, skip: str | Path | None, warn: Callable[[str], None]):
-        self.suffixes = (*PICTURE_SUFFIXES, *(VIDEO_SUFFIXES if videos else ()))
         self.kinds = ("picture", "video") if videos else ("picture",)
         self.skip = None if skip is None else os.path.realpath(skip)
         self.warn = warn
@@ -300,15 +304,11 @@ class _Expansion:
             yield folder  # reading it gives the error, and the other inputs go on
             return
         for name in files:
-            if not name.startswith(".") and self._is_wanted(path := os.path.join(folder, name)):
+            if not name.startswith(".") and kind_in_folder(path := os.path.join(folder, name)) in self.kinds:
                 yield path
             self.packed |= kind_of_suffix(name) in ("table", "tar")
         for path in self._subfolders(folder, folders):
             yield from self._in_folder(path)
-
-    def _is_wanted(self, path: str) -> bool:
-        suffix = os.path.splitext(path)[1].lower()
-        return _signature(_head(path)) in self.kinds if suffix in _BY_CONTENT else suffix in self.suffixes
 
     def _subfolders(self, folder: str, names: Iterable[str]) -> Iterator[str]:
         for name in names:

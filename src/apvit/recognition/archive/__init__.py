@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from apvit.recognition.archive.errors import ArchiveError
@@ -23,13 +24,14 @@ _ONLY_SPEED = ("batch_size", "workers")
 
 
 class Archive:
-    """The pictures that `names` mean (see `gather_inputs`), and a folder for what is recognised in them.
+    """The pictures and videos that `names` mean (see `gather_inputs`), and a folder for what is recognised in them.
 
     output: a local folder or a URI, which every machine reaches under this name. Each picture stands in it as one row
         per face, as one row without a face, or as one row with an error, in the columns of `ParquetSink`
     shard_size: pictures per file of results
     weights: as for the Recognizer; every machine must have the same file under this name
     options: the Recognizer's other arguments, as JSON values; with the device "cuda" each worker gets a GPU
+    every, smooth: of the videos, as for `Recognizer.video`
     warn: called with a sentence about inputs that the user may not have meant
 
     Making it lists the inputs, and compares the job with what the folder holds. Raises ArchiveError for inputs that
@@ -45,6 +47,8 @@ class Archive:
         shard_size: int = SHARD_SIZE,
         weights: str = "apvit_tiny",
         options: Mapping[str, Any] | None = None,
+        every: int | str = 1,
+        smooth: float = 0.5,
         warn: Callable[[str], None] = lambda message: None,
     ):
         from apvit.files import sha256
@@ -52,6 +56,7 @@ class Archive:
         from apvit.recognition.archive.inputs import gather_inputs
         from apvit.recognition.archive.pool import require_ray
         from apvit.recognition.archive.worker import Task
+        from apvit.recognition.video.sampling import Every
         from apvit.weights import find_weights
 
         require_ray()
@@ -65,10 +70,20 @@ class Archive:
         self.folder = ResultFolder(output)
         self.inputs = gather_inputs(names, skip=output, warn=warn)
         matters = {name: value for name, value in self.options.items() if name not in _ONLY_SPEED}
-        tars = len(self.inputs.tars)
-        self.job = Job(len(self.inputs), self.inputs.digest(), shard_size, digest, matters, tars)
+        tars, videos = len(self.inputs.tars), len(self.inputs.videos)
+        every = str(Every.parse(every))
+        if videos:
+            if find_spec("av") is None:
+                raise ModuleNotFoundError("videos need PyAV: pip install 'apvit[video]'")
+            matters |= {"every": every, "smooth": smooth}
+        self.job = Job(len(self.inputs), self.inputs.digest(), shard_size, digest, matters, tars, videos)
         self.finished = self.folder.start(self.job)
-        self._task = Task(weights, digest, self.options, self.folder.name, self.inputs.columns)
+        self._task = Task(
+            *(weights, digest, self.options, self.folder.name, self.inputs.columns),
+            videos=bool(videos),
+            every=every,
+            smooth=smooth,
+        )
 
     def run(self, address: str, *, workers: int | None = None) -> Generator[ShardReport, None, None]:
         """Do the shards that are not finished; a report of each as it is done.
@@ -82,7 +97,8 @@ class Archive:
         """
         from apvit.recognition.archive.pool import drive
 
-        left = [number for number in range(self.job.shards) if number not in self.finished]
+        # From the end, where the videos and tar files are, of which one alone may take long.
+        left = [number for number in reversed(range(self.job.shards)) if number not in self.finished]
         if left:
             gpus = int(str(self.options.get("device", "auto")).startswith("cuda"))
             with closing(drive(address, left, self._shard, self._task, workers=workers, gpus=gpus)) as reports:

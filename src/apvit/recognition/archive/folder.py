@@ -27,7 +27,7 @@ class Job:
     """All that decides what the files of an archive's results hold.
 
     inputs: number of pictures; inputs_sha256: of their names; shard_size: pictures per file
-    tars: tar files, of which each has one file of results
+    tars, videos: how many; each has a file of results of its own
     weights_sha256: of the weight file; options: the recognizer's other arguments, as JSON values
     """
 
@@ -37,14 +37,15 @@ class Job:
     weights_sha256: str
     options: Mapping[str, Any]
     tars: int = 0
+    videos: int = 0
 
     @property
     def shards(self) -> int:
         """Number of files of the finished job."""
-        return -(-self.inputs // self.shard_size) + self.tars
+        return -(-self.inputs // self.shard_size) + self.tars + self.videos
 
     def size(self, number: int) -> int:
-        """Pictures of shard `number`: all have `shard_size` but the last. Of a tar nobody knows, which counts as 0."""
+        """Pictures of shard `number`: all have `shard_size` but the last. Tars and videos count as 0."""
         return max(0, min(self.shard_size, self.inputs - number * self.shard_size))
 
     def difference(self, recorded: Mapping[str, Any]) -> str | None:

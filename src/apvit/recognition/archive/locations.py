@@ -6,7 +6,7 @@ import os
 import re
 from functools import cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from apvit.recognition.archive.errors import ArchiveError
 from apvit.recognition.sources import Kind, is_http, kind_of_suffix
@@ -54,11 +54,13 @@ def join(name: str, part: str) -> str:
 
 
 def kind(name: str) -> Kind | None:
-    """What a local path or URI names by its suffix, whatever options follow it. At an http(s) URL is a picture."""
+    """What a local path or URI names by its suffix, whatever options follow it."""
     match = _URI.fullmatch(name)
     if match is None:
         return kind_of_suffix(name)
-    return "picture" if is_http(name) else kind_of_suffix(match["path"])
+    if is_http(name):
+        return "video" if kind_of_suffix(urlsplit(name).path) == "video" else "picture"
+    return kind_of_suffix(match["path"])
 
 
 def absolute(name: str, folder: str = os.curdir) -> str:

@@ -38,19 +38,28 @@ would end the job."""
 
 @dataclass(frozen=True)
 class Task:
-    """What all shards share: the weights, the recognizer's other arguments, and the folder of results."""
+    """What all shards share: the weights, the recognizer's other arguments, and the folder of results.
+
+    columns: a pyarrow.Schema of the inputs' columns that are carried to the results
+    videos: whether there are any; every, smooth: as for `Recognizer.video`
+    """
 
     weights: str
     weights_sha256: str
     options: Mapping[str, Any]
     output: str
     columns: Any = None
-    """A pyarrow.Schema of the inputs' columns that are carried to the results."""
+    videos: bool = False
+    every: int | str = 1
+    smooth: float = 0.5
 
 
 @dataclass(frozen=True)
 class ShardReport:
-    """A finished shard: its counts, the seconds it took in the worker, the worker's process and peak memory (bytes)."""
+    """A finished shard: its counts, the seconds it took in the worker, the worker's process and peak memory (bytes).
+
+    errors: of pictures and videos; frames: those of a video that were looked at
+    """
 
     number: int
     pictures: int
@@ -59,6 +68,8 @@ class ShardReport:
     seconds: float
     pid: int
     peak_memory: int
+    videos: int = 0
+    frames: int = 0
 
 
 class ShardWorker:
@@ -84,19 +95,57 @@ class ShardWorker:
             )
         self._recognizer: Recognizer = Recognizer(task.weights, **task.options)
         self._folder = ResultFolder(task.output)
-        self._columns = task.columns
+        self._task = task
+        self._schema, self._carried = self._columns()
 
     def run(self, shard: Shard, *, carefully: bool = False) -> ShardReport:
-        """Recognise the shard's pictures and publish its file.
+        """Recognise the shard's pictures or video and publish its file.
 
         carefully: picture by picture, noting in the folder which one it is at: for a shard that failed before. What
         raises then, or killed GIVEN_UP_AFTER workers, is a picture with an error. Raises OSError where the file cannot
         be written.
         """
         start = time.monotonic()
-        pictures = faces = errors = 0
-        positions: list[int] = []  # of the picture that a row of the results is of
         file = _Memory()
+        if shard.video is not None:
+            counts, positions = self._video(shard, file, carefully)
+        else:
+            counts, positions = self._pictures(shard, file, carefully)
+        self._folder.publish(shard.number, self._with_columns(file.data, shard, positions))
+        seconds = time.monotonic() - start
+        return ShardReport(shard.number, seconds=seconds, pid=os.getpid(), peak_memory=peak_memory(), **counts)
+
+    def _columns(self) -> tuple[Any, dict[str, str]]:
+        """The schema of every file of results, and the names in it of the inputs' columns by their own.
+
+        A column whose name is taken becomes input_NAME.
+        """
+        import pyarrow as pa  # type: ignore[import-untyped]
+
+        from apvit.recognition.sinks import parquet_schema
+        from apvit.recognition.video.table import parquet_schema as video_schema
+
+        expressions, embeddings = self._recognizer.expressions, self._recognizer.embeddings
+        schema = parquet_schema(expressions, embeddings=embeddings)
+        fields = list(schema)
+        if self._task.videos:
+            of_videos = video_schema(expressions, embeddings=embeddings, mixed=True)
+            fields += [field for field in of_videos if field.name not in schema.names]
+        taken = {field.name for field in fields}
+        carried = {}
+        for field in self._task.columns or ():
+            name = field.name
+            while name in taken:
+                name = f"input_{name}"
+            taken.add(name)
+            carried[field.name] = name
+            fields.append(field.with_name(name))
+        return pa.schema(fields), carried
+
+    def _pictures(self, shard: Shard, file: OutputFile, carefully: bool) -> tuple[dict[str, int], list[int]]:
+        """Recognise pictures: how many there were of what, and which one each row is of."""
+        positions: list[int] = []
+        pictures = faces = errors = 0
         recognizer = self._recognizer
         sink = ParquetSink(file, recognizer.expressions, embeddings=recognizer.embeddings, every_picture=True)
         for found in self._carefully(shard) if carefully else self._recognitions(shard):
@@ -106,9 +155,44 @@ class ShardWorker:
         sink.close()
         if pictures != len(shard) and shard.tar is None:
             raise ArchiveError(f"shard {shard.number} has {len(shard)} inputs and {pictures} results; report this")
-        self._folder.publish(shard.number, self._with_columns(file.data, shard, positions))
-        seconds = time.monotonic() - start
-        return ShardReport(shard.number, pictures, faces, errors, seconds, os.getpid(), peak_memory())
+        return {"pictures": pictures, "faces": faces, "errors": errors}, positions
+
+    def _video(self, shard: Shard, file: OutputFile, carefully: bool) -> tuple[dict[str, int], list[int]]:
+        """Recognise a video: how many frames and faces there were. What stops it early is a last row with an error."""
+        from apvit.recognition.archive.videos import frames
+        from apvit.recognition.video.errors import VideoError
+        from apvit.recognition.video.sampling import Every
+        from apvit.recognition.video.table import ParquetTable
+
+        assert shard.video is not None
+        rows = seen = faces = 0
+        recognizer = self._recognizer
+        table = ParquetTable(file, recognizer.expressions, embeddings=recognizer.embeddings, mixed=True)
+        trail = _Trail(self._folder, shard.number) if carefully else None
+        error: Exception | None = None
+        try:
+            if trail is not None:
+                trail.enter(0, shard.video)
+            every = Every.parse(self._task.every)
+            for frame in frames(recognizer, shard.video, every, self._task.smooth):
+                table.write(frame)
+                seen, faces, rows = seen + 1, faces + len(frame.tracks), rows + max(1, len(frame.tracks))
+            if not seen:
+                raise VideoError(f"{shard.video} has no frame; check the file")
+        except (ArchiveError, VideoError, OSError) as one:
+            error = one
+        except Exception as other:
+            if not carefully:
+                raise
+            error = other
+        if trail is not None:
+            trail.leave()
+        if error is not None:
+            table.write_picture(Recognition(shard.video, None, None, [], error))
+            rows += 1
+        table.close()
+        counts = {"pictures": 0, "videos": 1, "frames": seen, "faces": faces, "errors": int(error is not None)}
+        return counts, [0] * rows
 
     def _recognitions(self, shard: Shard) -> Iterator[Recognition]:
         """The result of every input, in order, in the recognizer's batches across pictures."""
@@ -142,24 +226,25 @@ class ShardWorker:
         yield from unreadable()
 
     def _with_columns(self, data: bytes, shard: Shard, positions: list[int]) -> bytes:
-        """A shard's file with the columns that its inputs have, each under its own name or, where that is taken, as
-        input_NAME."""
-        import pyarrow as pa  # type: ignore[import-untyped]
+        """A shard's file in the columns that all files of the job have."""
+        import pyarrow as pa
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
         from apvit.recognition.archive.pictures import other_columns
 
-        if self._columns is None:
-            return data
         table = pq.read_table(io.BytesIO(data))
-        others = other_columns(shard, self._columns, positions[-1] + 1).take(pa.array(positions, pa.int64()))
-        for field, column in zip(self._columns, others.columns, strict=True):
-            name = field.name
-            while name in table.column_names:
-                name = f"input_{name}"
-            table = table.append_column(name, column)
+        if table.schema == self._schema:
+            return data
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        if self._task.columns is not None:
+            others = other_columns(shard, self._task.columns, positions[-1] + 1).take(pa.array(positions, pa.int64()))
+            columns |= {self._carried[name]: others[name] for name in others.column_names}
+        everything = [
+            columns[field.name].cast(field.type) if field.name in columns else pa.nulls(len(table), field.type)
+            for field in self._schema
+        ]
         file = io.BytesIO()
-        pq.write_table(table, file, row_group_size=ROW_GROUP)
+        pq.write_table(pa.table(everything, schema=self._schema), file, row_group_size=ROW_GROUP)
         return file.getvalue()
 
     def _carefully(self, shard: Shard) -> Iterator[Recognition]:
@@ -167,15 +252,8 @@ class ShardWorker:
 
         trail = _Trail(self._folder, shard.number)
         for position, (name, read) in enumerate(pictures(shard)):
-            deaths = trail.deaths.get(position, 0)
-            if deaths >= GIVEN_UP_AFTER:
-                error: Exception = ArchiveError(
-                    f"{name!r} was given up: {deaths} workers died at it (out of memory, or a crash); look at it alone"
-                )
-                yield Recognition(name, None, None, [], error)
-                continue
-            trail.enter(position)
             try:
+                trail.enter(position, name)
                 (found,) = self._recognise(iter([(name, read)]))
             except Exception as other:
                 found = Recognition(name, None, None, [], other)
@@ -196,7 +274,7 @@ def peak_memory() -> int:
 
 
 class _Trail:
-    """A note in the folder of results: at which picture of a shard a worker is, and how many have died at which."""
+    """A note in the folder of results: at which input of a shard a worker is, and how many have died at which."""
 
     def __init__(self, folder: ResultFolder, number: int):
         self._folder, self._part = folder, f"{WORK}/part-{number:06d}.trail"
@@ -205,8 +283,12 @@ class _Trail:
         if (at := note.get("at")) is not None:
             self.deaths[at] = self.deaths.get(at, 0) + 1
 
-    def enter(self, position: int) -> None:
-        """A worker that dies from now on died at this picture."""
+    def enter(self, position: int, name: str) -> None:
+        """A worker that dies from now on died at this input. Raises ArchiveError where too many have."""
+        if (deaths := self.deaths.get(position, 0)) >= GIVEN_UP_AFTER:
+            raise ArchiveError(
+                f"{name!r} was given up: {deaths} workers died at it (out of memory, or a crash); look at it alone"
+            )
         self._write(position)
 
     def leave(self) -> None:

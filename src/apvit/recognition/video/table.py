@@ -151,21 +151,24 @@ class CsvTable:
         self.file.close(whole=whole)
 
 
+def parquet_schema(expressions: Sequence[str], *, embeddings: bool = False, mixed: bool = False) -> Any:
+    """The pyarrow.Schema of a `ParquetTable`."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    types = {name: pa.string() for name in _TEXTS} | {name: pa.int64() for name in _INTEGERS}
+    types["detected"] = pa.bool_()
+    fields = [(name, types.get(name, pa.float64())) for name in columns(expressions, mixed=mixed)]
+    return pa.schema([*fields, *([("embedding", pa.list_(pa.float32()))] if embeddings else [])])
+
+
 class ParquetTable:
     """The rows of `CsvTable` with types, and `embedding` (list of float) when asked for."""
 
     def __init__(
         self, file: OutputFile, expressions: Sequence[str], *, embeddings: bool = False, mixed: bool = False
     ) -> None:
-        import pyarrow as pa  # type: ignore[import-untyped]
-
         self.expressions = expressions
-        types = {name: pa.string() for name in _TEXTS} | {name: pa.int64() for name in _INTEGERS}
-        types["detected"] = pa.bool_()
-        fields = [(name, types.get(name, pa.float64())) for name in columns(expressions, mixed=mixed)]
-        if embeddings:
-            fields.append(("embedding", pa.list_(pa.float32())))
-        self._groups = RowGroups(file, pa.schema(fields))
+        self._groups = RowGroups(file, parquet_schema(expressions, embeddings=embeddings, mixed=mixed))
 
     def write(self, frame: VideoFrame) -> None:
         """Take the frame's rows; they reach the file a row group at a time."""
