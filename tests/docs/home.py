@@ -34,6 +34,10 @@ def make_home(root: Path, photographs: dict[str, Path]) -> Path:
     write_clip(
         root / "clip.mp4", scene(photos["astronaut"], [(20 + 2 * i, 300) for i in range(20)], (480, 320)), rate=10
     )
+    (root / "study" / "second").mkdir(parents=True)
+    shutil.copy(root / "clip.mp4", root / "study")
+    shutil.copy(root / "clip.mp4", root / "study" / "second")
+    shutil.copy(root / "photo.jpg", root / "study")
 
     ferplus_tree(root / "FERPLUS")
     trees.raf_db(root / "RAF-DB", pictures=("aligned", "original", "aligned_224"))

@@ -342,6 +342,12 @@ def server() -> Iterator[str]:
         thread.join()
 
 
+def test_a_video_where_a_picture_is_needed_is_named_as_one(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(MP4)
+    with pytest.raises(PictureError, match=r"photo.jpg is a video, where a picture is needed; .*Recognizer.video"):
+        read_source(tmp_path / "photo.jpg")
+
+
 def test_pictures_by_their_url(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [kind_of(f"{server}/{name}") for name in ("photo.png", "photo", "clip", "missing")] == [
         *("picture", "picture", "video", "picture"),

@@ -54,9 +54,10 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("tar", TAR_SUFFIXES),
 )
 _SUFFIXES = {suffix: kind for kind, suffixes in _KINDS for suffix in suffixes}
-_ARCHIVED: dict[Kind, str] = {
+_NO_PICTURES: dict[Kind, str] = {
     "store": "a URI, which is read as an archive only; add --ray local --output FOLDER",
     "table": "a Parquet file, which is read as an archive only; add --ray local --output FOLDER",
+    "video": "a video, where a picture is needed; `apvit recognize` and `Recognizer.video` take videos",
     "tar": "a tar file, which is read as an archive only; add --ray local --output FOLDER",
     "list": "a list, which is read from standard input (-) or as an archive; add --ray local --output FOLDER for that",
 }
@@ -143,12 +144,16 @@ def read_source(source: PictureSource) -> npt.NDArray[np.uint8]:
     if isinstance(source, str) and is_http(source):
         return read_picture(download(source), name=source)
     if isinstance(source, str) and is_uri(source):
-        raise PictureError(f"{source} is {_ARCHIVED['store']}")
+        raise PictureError(f"{source} is {_NO_PICTURES['store']}")
     try:
         return read_picture(source)
     except PictureError:
-        if isinstance(source, (str, Path)) and os.path.isfile(source) and (kind := kind_of(str(source))) in _ARCHIVED:
-            raise PictureError(f"{source} is {_ARCHIVED[kind]}") from None
+        if (
+            isinstance(source, (str, Path))
+            and os.path.isfile(source)
+            and (kind := kind_of(str(source))) in _NO_PICTURES
+        ):
+            raise PictureError(f"{source} is {_NO_PICTURES[kind]}") from None
         raise
 
 
