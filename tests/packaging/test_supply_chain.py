@@ -87,8 +87,8 @@ def test_no_call_runs_what_it_reads(file: str) -> None:
 def test_network_is_used_only_where_security_md_says() -> None:
     downloads = {file for file, tree in TREES.items() if any("hf_hub_download" in name for name, _ in calls(tree))}
     assert downloads == {"weights/sources.py", "faces/yunet.py"}
-    # hub.py asks whether the hub can be reached, archive/pool.py whether a cluster can; recognition/sources.py fetches a
-    # picture that a user names by its URL; serve/running.py listens.
+    # hub.py asks whether the hub can be reached, archive/pool.py whether a cluster can; recognition/sources.py fetches
+    # a picture that a user names by its URL; serve/running.py listens.
     assert {file for file, tree in TREES.items() if imports(tree, FETCHING)} == {
         *("hub.py", "recognition/archive/pool.py", "recognition/sources.py", "serve/running.py"),
     }
