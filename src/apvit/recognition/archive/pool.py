@@ -148,6 +148,7 @@ def _receive(connection: Connection, process: subprocess.Popen[bytes]) -> Any:
 def _drive(descriptor: int) -> None:
     """What Ray's process does. It sends None when Ray is imported and again when the cluster answers, then the numbers
     of shards, which it is sent, and reports; or an error. It ends when standard input does."""
+    os.set_inheritable(descriptor, False)  # whoever else held it would keep it open when this process is gone
     connection = Connection(descriptor)
     address, numbers, task, workers, gpus = connection.recv()
 
