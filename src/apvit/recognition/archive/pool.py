@@ -13,8 +13,8 @@ lost. So all of it happens in a process of its own, whose output goes nowhere an
 from __future__ import annotations
 
 import _thread
+import copy
 import os
-import pickle
 import re
 import socket
 import subprocess
@@ -173,7 +173,7 @@ def _drive(descriptor: int) -> None:
     except Exception as error:
         sent = error
         try:
-            pickle.loads(pickle.dumps(error))
+            copy.copy(error)  # rebuilt as on the other side of the connection
         except Exception:
             sent = ArchiveError(reason(error))
         if isinstance(error, RayError):
