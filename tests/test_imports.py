@@ -14,7 +14,7 @@ import pytest
 
 import apvit
 
-HEAVY = ("torch", "lightning", "torchmetrics", "pyarrow", "matplotlib", "jsonargparse")
+HEAVY = ("torch", "lightning", "torchmetrics", "pyarrow", "matplotlib", "yaml")
 PACKAGE = Path(apvit.__file__).parent
 NEEDS_TORCH = ("apvit.faces.mtcnn_nets",)
 """MTCNN's networks: a file of torch modules, itself imported only when a detector is made."""

@@ -14,7 +14,7 @@ import typer
 import apvit
 from apvit import cli
 
-HEAVY = ("torch", "lightning", "jsonargparse", "pyarrow", "cv2", "PIL", "numpy", "matplotlib")
+HEAVY = ("torch", "lightning", "yaml", "pyarrow", "cv2", "PIL", "numpy", "matplotlib")
 
 
 def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -73,7 +73,7 @@ def test_help_fits_the_terminal_and_names_no_type_of_python(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ([], ["data", "prepare"], ["data", "verify"], *([name] for name in COMMANDS if name != "train")):
+    for command in ([], ["data", "prepare"], ["data", "verify"], *([name] for name in COMMANDS)):
         _, out, _ = run([*command, "--help"], capsys)
         assert not re.search(r"<(str|int|float|bool|path|file|directory|int range|float range|list\[.*)>", out), out
         prose = out.partition("╭")[0].splitlines()[3:]  # after the usage

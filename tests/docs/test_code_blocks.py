@@ -64,13 +64,13 @@ def test_recipes_of_train_commands_are_accepted(monkeypatch: pytest.MonkeyPatch,
     trainings = [words[1:] for words in commands if words[0] == "train"]
     assert trainings
     for arguments in trainings:
-        if "--print_config" in arguments:
+        if "--print-config" in arguments:
             with pytest.raises(SystemExit) as stop:
                 read_recipe(arguments)
             assert not stop.value.code
         else:
             read_recipe(arguments)
-    capsys.readouterr()
+    assert "older spelling" not in capsys.readouterr().err
 
 
 def apvit_commands(text: str) -> list[list[str]]:

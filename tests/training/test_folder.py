@@ -116,4 +116,15 @@ def test_mixed_splits_of_one_dataset(tmp_path):
 def test_processes(environment, expected):
     assert this_process(environment) == expected
     if expected.world > 1:
-        assert expected.trainer == {"devices": 4, "num_nodes": 2, "strategy": "ddp"}
+        everywhere = {"devices": 4, "num_nodes": 2, "strategy": "ddp"}
+        assert expected.trainer("cuda") == {"accelerator": "cuda", **everywhere}
+        with pytest.raises(ValueError, match="device cuda:1 is one GPU, and 8 processes need one each"):
+            expected.trainer("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("device", "accelerator", "devices"),
+    [("auto", "auto", 1), ("cpu", "cpu", 1), ("cuda", "cuda", 1), ("cuda:1", "cuda", [1]), ("mps", "mps", 1)],
+)
+def test_where_lightning_trains(device, accelerator, devices):
+    assert Processes().trainer(device) == {"accelerator": accelerator, "devices": devices}

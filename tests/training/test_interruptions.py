@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import lightning
@@ -24,7 +23,7 @@ from apvit.training.folder import read_metrics
 from apvit.training.module import ExpressionModule
 from apvit.training.pixels import Store
 from apvit.training.processes import Processes
-from apvit.training.run import _plain
+from apvit.training.recipe import plain
 from apvit.training.samplers import epoch_order
 from apvit.training.starting import new_model, normalised, preprocessing_of
 
@@ -39,7 +38,7 @@ def command(folder: Path, data: Path, output: Path, *arguments: str) -> list[str
     """Three epochs of 45 steps, with everything that is random."""
     recipe = small_recipe(data, output, epochs=3, batch_size=2, target="probability", average_decay=0.9)
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(_plain(asdict(recipe))))
+    path.write_text(yaml.safe_dump(plain(recipe)))
     return [*APVIT, "train", "--config", str(path), *arguments]
 
 
@@ -61,7 +60,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed(bars, tmp_path):
     assert read_checkpoint(last)["epoch"] == 0
     assert not (killed / "summary.json").exists()
 
-    resumed = command(tmp_path, bars, killed, "--resume", "true")
+    resumed = command(tmp_path, bars, killed, "--resume")
     subprocess.run(resumed, env=ENVIRONMENT, check=True, stderr=subprocess.DEVNULL)
     one, two = (read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (whole, killed))
     assert one["epoch"] == two["epoch"] == 2

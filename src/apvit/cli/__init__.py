@@ -16,19 +16,20 @@ from apvit.cli.doctor import doctor
 from apvit.cli.evaluate import evaluate
 from apvit.cli.explain import explain
 from apvit.cli.export import export
-from apvit.cli.help import tidy
+from apvit.cli.help import Command, Group
 from apvit.cli.interruption import INTERRUPTED
 from apvit.cli.models import models
 from apvit.cli.recognize import recognize
 from apvit.cli.robustness import robustness
 from apvit.cli.serve import serve
-from apvit.cli.train import train
+from apvit.cli.train import TrainCommand, train
 from apvit.cli.tune import tune
 from apvit.files import sentence
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     # Errors are one sentence (see `main`); where a traceback is wanted, Python's own says enough.
@@ -36,24 +37,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 USE, MEASURE, MOVE = "Recognise", "Train and measure", "Other engines and formats, speed"
-app.command(rich_help_panel=USE)(recognize)
-app.command(rich_help_panel=USE)(explain)
-app.command(rich_help_panel=USE)(serve)
-app.command(rich_help_panel=USE)(models)
-app.command(rich_help_panel=USE)(doctor)
+app.command(cls=Command, rich_help_panel=USE)(recognize)
+app.command(cls=Command, rich_help_panel=USE)(explain)
+app.command(cls=Command, rich_help_panel=USE)(serve)
+app.command(cls=Command, rich_help_panel=USE)(models)
+app.command(cls=Command, rich_help_panel=USE)(doctor)
 app.add_typer(data.app, rich_help_panel=MEASURE)
-# The recipe's fields are its options: jsonargparse reads them, and answers --help too.
-app.command(
-    rich_help_panel=MEASURE,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-)(train)
-app.command(rich_help_panel=MEASURE)(evaluate)
-app.command(rich_help_panel=MEASURE)(robustness)
-app.command(rich_help_panel=MEASURE)(calibrate)
-app.command(rich_help_panel=MOVE)(export)
-app.command(rich_help_panel=MOVE)(tune)
-app.command(rich_help_panel=MOVE)(benchmark)
-app.command(rich_help_panel=MOVE)(convert)
+app.command(cls=TrainCommand, rich_help_panel=MEASURE)(train)
+app.command(cls=Command, rich_help_panel=MEASURE)(evaluate)
+app.command(cls=Command, rich_help_panel=MEASURE)(robustness)
+app.command(cls=Command, rich_help_panel=MEASURE)(calibrate)
+app.command(cls=Command, rich_help_panel=MOVE)(export)
+app.command(cls=Command, rich_help_panel=MOVE)(tune)
+app.command(cls=Command, rich_help_panel=MOVE)(benchmark)
+app.command(cls=Command, rich_help_panel=MOVE)(convert)
 
 
 def _show_version(wanted: bool) -> None:
@@ -92,9 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # a file's name may hold what the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
-        command = typer.main.get_command(app)
-        tidy(command, [])
-        command(args=arguments, prog_name="apvit")
+        typer.main.get_command(app)(args=arguments, prog_name="apvit")
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             print("interrupted", file=sys.stderr)

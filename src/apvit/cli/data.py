@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from apvit.cli.help import Command, Group
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from apvit.data import Alignment, Prepared, Report
 
-app = typer.Typer(name="data", help="Prepare datasets, and check them.", no_args_is_help=True)
+app = typer.Typer(cls=Group, name="data", help="Prepare datasets, and check them.", no_args_is_help=True)
 
 SHOWN_DETAILS = 5
 """Lines that the text report shows of each finding; JSON has all."""
@@ -166,7 +168,7 @@ class Choose(StrEnum):
     given = "given"
 
 
-@app.command("prepare")
+@app.command("prepare", cls=Command)
 def prepare(
     name: _Name,
     src: _Source,
@@ -260,7 +262,7 @@ def prepare(
     _show_prepared(prepared, name, src, out)
 
 
-@app.command("verify")
+@app.command("verify", cls=Command)
 def verify(
     name: _Name,
     src: _Source,

@@ -5,23 +5,48 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 
-def tidy(command: Any, names: list[str]) -> None:
-    """Change the help of a command of typer's (`typer.main.get_command`) and of all commands in it.
+class _Tidy:
+    """For a command of typer's: paragraphs of help are lines for the terminal to wrap, and switches name no type."""
 
-    Paragraphs become a line each, for the terminal to wrap; typer would keep the line ends that they have in the code.
-    Switches and arguments say nothing of their type. names: of the help option
-    """
-    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
-    command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    names = command.context_settings.get("help_option_names", names)
-    shown = command.get_help_option(typer.Context(command, help_option_names=names))  # which the command keeps
-    for parameter in [*command.params, *([] if shown is None else [shown])]:
-        if parameter.param_type_name == "argument":
-            parameter.display_type_rich = lambda ctx: None
-        elif parameter.is_flag and parameter.metavar is None:
-            parameter.metavar = ""
-    for inner in getattr(command, "commands", {}).values():
-        tidy(inner, names)
+    def __init__(self, *, help: str | None = None, params: list[Any] | None = None, **rest: Any) -> None:
+        paragraphs = inspect.cleandoc(help or "").split("\n\n")
+        super().__init__(  # type: ignore[call-arg]
+            help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs),
+            params=[tidy(parameter) for parameter in params or []],
+            **rest,
+        )
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The help option of the command, tidy too."""
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        return None if option is None else tidy(option)
+
+
+class Command(_Tidy, TyperCommand):
+    """A command whose help is tidy."""
+
+
+class Group(_Tidy, TyperGroup):
+    """A group of commands whose help is tidy."""
+
+
+class _Argument(TyperArgument):
+    """An argument of a command, without its type in the help."""
+
+    def __init__(self, argument: TyperArgument) -> None:
+        vars(self).update(vars(argument))
+
+    def display_type_rich(self, ctx: Any) -> None:
+        """Nothing."""
+
+
+def tidy(parameter: Any) -> Any:
+    """An option or argument of typer's as the help shows it."""
+    if isinstance(parameter, TyperArgument):
+        return _Argument(parameter)
+    if parameter.is_flag and parameter.metavar is None:
+        parameter.metavar = ""
+    return parameter

@@ -1,6 +1,6 @@
 """The models: attentive pooling, the IR stem, pooling blocks, APViT, TransFER. Needs torch and nothing of ours."""
 
-from .architectures import ARCHITECTURES, build_model, create_model, list_architectures, read_config
+from .architectures import ARCHITECTURES, build_model, create_model, list_architectures, make_config, read_config
 from .cost import Cost, count_macs
 from .hybrid import HybridConfig, HybridModel, Trace
 from .model import APViT, APViTConfig
@@ -33,6 +33,7 @@ __all__ = [
     "create_model",
     "keep_count",
     "list_architectures",
+    "make_config",
     "read_config",
     "resize_positions",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from .hybrid import HybridConfig, HybridModel
@@ -63,13 +62,18 @@ def create_model(name: str, **overrides: Any) -> HybridModel:
     plain hybrid that the paper compares with. Raises ValueError for an unknown name or field, and for values that do
     not fit together.
     """
+    return build_model(make_config(name, **overrides))
+
+
+def make_config(name: str, **overrides: Any) -> HybridConfig:
+    """The hyper-parameters that `create_model` makes a model of; raises as it does."""
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {name!r}; known are {', '.join(ARCHITECTURES)}")
+    config = ARCHITECTURES[name]
     try:
-        config = replace(ARCHITECTURES[name], **overrides)
-    except TypeError as error:
+        return type(config).from_dict({**config.to_dict(), **overrides})
+    except ValueError as error:
         raise ValueError(f"cannot make {name}: {error}") from error
-    return build_model(config)
 
 
 def build_model(config: HybridConfig) -> HybridModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, Self, overload
@@ -20,15 +21,24 @@ class HybridConfig:
     Raises ValueError, with the numbers, for a combination that cannot be built.
     """
 
-    image_size: int = 112  # height and width in pixels; a multiple of 2^stages
+    image_size: int = 112
+    """Height and width of a face in pixels; a multiple of 2^stages."""
     in_channels: int = 3
+    """Channels of a face: 3 for RGB, 1 for gray."""
     num_classes: int = 7
+    """Expressions; training takes their number from the data."""
     stem_width: int = 64
-    stem_stages: tuple[tuple[int, int], ...] = ((64, 3), (128, 4), (256, 14))  # (channels, units); each halves the map
+    """Channels of the stem's first convolution."""
+    stem_stages: tuple[tuple[int, int], ...] = ((64, 3), (128, 4), (256, 14))
+    """Stages of the stem as pairs (channels, units); each halves the map."""
     dim: int = 768
+    """Channels of a token; a multiple of num_heads."""
     depth: int = 8
+    """Transformer blocks."""
     num_heads: int = 8
+    """Attention heads of a block."""
     mlp_ratio: float = 3.0
+    """Width of a block's MLP, relative to dim."""
     family: str = field(default="", kw_only=True)
     """Which model these are hyper-parameters of. A field, so that a weight file says it; it has one legal value."""
 
@@ -89,9 +99,11 @@ class HybridConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`; ValueError names unknown or malformed entries."""
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown:
-            raise ValueError(f"unknown hyper-parameters {', '.join(unknown)}")
+        known = [f.name for f in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            close = difflib.get_close_matches(unknown[0], known, n=1)
+            meant = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+            raise ValueError(f"unknown hyper-parameters {', '.join(unknown)}{meant}")
         try:
             return cls(**values)
         except TypeError as error:

@@ -19,11 +19,15 @@ class APViTConfig(HybridConfig):
     Raises ValueError, with the numbers, for a combination that cannot be built.
     """
 
-    patch_keep: int | float | None = 160  # APP: a count, a rate, or None for off
+    patch_keep: int | float | None = 160
+    """Patches that APP keeps: a count, a rate, or None for off."""
     token_keep: tuple[int | float, ...] | None = PAPER_TOKEN_KEEP
-    """ATP, one entry per block: a rate, or a count above 1; 1 keeps all, as in the paper's schedule. None: off."""
+    """Tokens that ATP keeps, one entry per block: a rate, or a count above 1; 1 keeps all, as in the paper's schedule.
+    None: off."""
     patch_score: str = "abs_sum"
+    """How APP scores a patch."""
     token_score: str = "sum"
+    """How ATP scores a token."""
     family: str = field(default="apvit", kw_only=True)
 
     def __post_init__(self) -> None:

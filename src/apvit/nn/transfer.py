@@ -25,10 +25,14 @@ class TransFERConfig(HybridConfig):
     Raises ValueError, with the numbers, for a combination that cannot be built.
     """
 
-    local_branches: int = 2  # local CNNs, each with its attention map
-    local_width: int = 16  # their hidden channels
-    map_drop: float = 0.6  # MAD: probability, per sample, that one of the maps is zeroed
-    head_drop: float = 0.3  # MSAD: probability, per sample and block, that one of the heads is zeroed
+    local_branches: int = 2
+    """Local CNNs, each with its attention map."""
+    local_width: int = 16
+    """Hidden channels of a local CNN."""
+    map_drop: float = 0.6
+    """MAD: probability, per sample, that one of the maps is zeroed."""
+    head_drop: float = 0.3
+    """MSAD: probability, per sample and block, that one of the heads is zeroed."""
     family: str = field(default="transfer", kw_only=True)
 
     def __post_init__(self) -> None:

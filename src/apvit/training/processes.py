@@ -26,12 +26,15 @@ class Processes:
         """Whether this process writes and prints for all."""
         return self.rank == 0
 
-    @property
-    def trainer(self) -> dict[str, Any]:
-        """The arguments of `lightning.Trainer` that say so."""
+    def trainer(self, device: str) -> dict[str, Any]:
+        """The arguments of `lightning.Trainer` that say so; device: as in a recipe, such as cuda:1."""
+        kind, _, index = device.partition(":")
         if self.world == 1:
-            return {"devices": 1}
-        return {"devices": self.local_world, "num_nodes": self.world // self.local_world, "strategy": "ddp"}
+            return {"accelerator": kind, "devices": [int(index)] if index else 1}
+        if index:
+            raise ValueError(f"device {device} is one GPU, and {self.world} processes need one each: give device cuda")
+        nodes = self.world // self.local_world
+        return {"accelerator": kind, "devices": self.local_world, "num_nodes": nodes, "strategy": "ddp"}
 
 
 def this_process(environment: Mapping[str, str] = os.environ) -> Processes:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import difflib
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from apvit.data.augmentation import Augmentation
 from apvit.data.paper_augmentation import PaperAugmentation
+from apvit.files import sentence
+from apvit.nn import make_config
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a run; `apvit train --config FILE --field value` overrides any of it.
+    """All that decides a run; `apvit train --config FILE --batch-size 32` overrides a field of the file.
 
     Raises ValueError for values that are out of range or do not fit together.
     """
@@ -24,7 +34,7 @@ class Recipe:
     """Split that the best epoch is selected on. `valid`: clean; a test split is read once, at the end. `test`: train
     on train and valid and select on test, as the literature does."""
     select_by: Literal["accuracy", "mean_class_accuracy", "macro_f1"] = "accuracy"
-    """Figure that the best epoch has the most of."""
+    """Figure by which the best epoch is chosen: accuracy, mean_class_accuracy or macro_f1."""
 
     architecture: str = "apvit_tiny"
     """Name that `apvit models` lists."""
@@ -64,11 +74,11 @@ class Recipe:
     epochs: int = 30
     """Passes over the training faces."""
     batch_size: int = 64
-    """Faces of one optimiser step, over all processes and accumulated parts together."""
+    """Faces of one optimizer step, over all processes and accumulated parts together."""
     accumulate: int = 1
     """Parts that a process computes its share of a batch in, where it does not fit in memory at once."""
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
-    """Optimiser; `sgd` decays weights through the gradient, `adamw` apart from it. `muon` orthogonalises the steps of
+    """Optimizer; `sgd` decays weights through the gradient, `adamw` apart from it. `muon` orthogonalizes the steps of
     the inner matrices and convolutions, and takes learning rate and decay of the size of AdamW's."""
     learning_rate: float = 2e-3
     """Highest learning rate."""
@@ -89,13 +99,13 @@ class Recipe:
     """Decay per step of the moving average of the weights, which is what is evaluated and saved; 0: no average."""
 
     seed: int = 0
-    """Of initialisation, order and augmentation."""
+    """Of initialization, order and augmentation."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Arithmetic of the training step; evaluation is always in 32 bits."""
     compile: bool = False
     """Compile the training step with torch.compile: minutes to start, then faster."""
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-    """Where to train; several devices or machines through torchrun."""
+    device: str = "auto"
+    """Where to train: auto, cpu, cuda, cuda:1 or mps; on several GPUs or machines through torchrun."""
     memory_limit: float = 8.0
     """Decoded faces above this many GB go to a memory-mapped file in the run folder."""
     resume: bool = False
@@ -125,3 +135,97 @@ class Recipe:
                 f"target 'multi-target' has neither label_smoothing nor target_power (got {self.label_smoothing} and "
                 f"{self.target_power}): leave them at 0 and 1"
             )
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", self.device):
+            raise ValueError(f"unknown device {self.device!r}; known are auto, cpu, cuda, cuda:1 ... and mps")
+        make_config(self.architecture, **self.model)
+
+
+def read_fields(path: str | Path) -> dict[str, Any]:
+    """The fields that a YAML file gives, with values that are checked one by one, not together.
+
+    Raises ValueError, with the file's name, for what is no YAML, for an unknown field and for a value of the wrong
+    type; OSError for a file that cannot be read.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file: {sentence(error)}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold fields of a recipe, such as `epochs: 30`")
+    if values.get("seeds", 0) is None:  # as `apvit train --print_config` once printed it
+        del values["seeds"]
+    if values.get("device") == "gpu":
+        values["device"] = "cuda"
+        print(f"warning: {path}: device gpu is now called cuda", file=sys.stderr)
+    try:
+        _check_names(Recipe, values)
+        _validated(values, together=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return values
+
+
+def make_recipe(values: Mapping[str, Any]) -> Recipe:
+    """The recipe with the fields in `values`, those of a group in a dictionary of their own; texts become numbers.
+
+    Raises ValueError for an unknown field, a value of the wrong type, and what `Recipe` refuses.
+    """
+    _check_names(Recipe, values)
+    recipe = _validated(values)
+    assert recipe is not None
+    return recipe
+
+
+def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with `changes`; a dictionary in both is merged too."""
+    merged = dict(values)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        merged[name] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` most likely means: one spelled much like it, or one that it abbreviates (lr)."""
+    known = list(known)
+    initials = {"".join(word[:1] for word in re.split("[_-]", each.lstrip("-"))): each for each in known}
+    close = difflib.get_close_matches(name, known, n=1)
+    return initials.get(name.lstrip("-")) or (close[0] if close else None)
+
+
+def plain(value: Any) -> Any:
+    """A recipe, or a value in it, of dictionaries and lists only, for YAML and JSON."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _check_names(kind: type[Any], values: Mapping[str, Any], group: str = "") -> None:
+    types = get_type_hints(kind)
+    known = [each.name for each in fields(kind)]
+    for name, value in values.items():
+        if name not in known:
+            meant = nearest(str(name), known)
+            hint = f"did you mean {group}{meant}?" if meant else f"known are {', '.join(known)}"
+            raise ValueError(f"unknown field {group}{name}; {hint}")
+        if is_dataclass(types[name]) and isinstance(value, Mapping):
+            _check_names(types[name], value, f"{group}{name}.")
+
+
+def _validated(values: Mapping[str, Any], *, together: bool = True) -> Recipe | None:
+    """The recipe; without `together`, None where each value is right and they do not fit together."""
+    try:
+        return TypeAdapter(Recipe).validate_python(dict(values))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+    if wrong["type"] == "value_error":  # raised by a dataclass, after all types were right
+        if together:
+            raise wrong["ctx"]["error"]
+        return None
+    name = ".".join(part for part in wrong["loc"] if isinstance(part, str))
+    # pydantic says "Input should be a valid integer, unable to parse string as an integer"
+    uneven = wrong["type"] in ("missing", "too_long")
+    rule = "has the wrong number of entries" if uneven else wrong["msg"].removeprefix("Input ")
+    raise ValueError(f"{name} {re.sub(', (unable|got) .*', '', rule)}, got {wrong['input']!r}")

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from .module import ExpressionModule
 from .pixels import Store, remove_decoded
 from .processes import Processes, this_process
 from .progress import EpochReport
-from .recipe import Recipe
+from .recipe import Recipe, plain
 from .starting import new_model, normalised, preprocessing_of, start, weights_used
 from .summary import describe, summarise
 from .teaching import taught
@@ -95,7 +95,7 @@ def train(recipe: Recipe) -> Path:
 def _check_folder(folder: Path, last: Path, recipe: Recipe, processes: Processes) -> None:
     if not recipe.resume:
         if last.exists():
-            raise TrainingError(f"{folder} already holds a run: give --resume true to go on, or another --output")
+            raise TrainingError(f"{folder} already holds a run: give --resume to go on, or another --output")
         return
     if not last.is_file():
         raise TrainingError(f"there is nothing to resume in {folder}: no checkpoints/last.ckpt")
@@ -103,7 +103,7 @@ def _check_folder(folder: Path, last: Path, recipe: Recipe, processes: Processes
         before = yaml.safe_load((folder / "recipe.yaml").read_text())
     except OSError:
         return
-    now = _plain(asdict(recipe))
+    now = plain(recipe)
     compared = (now.keys() & before.keys()) - {"resume", "output"}
     differing = [name for name in now if name in compared and now[name] != before[name]]
     if unfit := [name for name in differing if name in FIXED]:
@@ -141,8 +141,7 @@ def _open(recipe: Recipe) -> tuple[list[Split], Split]:
 def _trainer(recipe: Recipe, folder: Path, processes: Processes) -> lightning.Trainer:
     on_terminal = sys.stderr.isatty()
     return lightning.Trainer(
-        **processes.trainer,
-        accelerator=recipe.device,
+        **processes.trainer(recipe.device),
         sync_batchnorm=processes.world > 1 and recipe.device != "cpu" and torch.cuda.is_available(),
         precision=recipe.precision,
         max_epochs=recipe.epochs,
@@ -176,7 +175,7 @@ def _split_if_there(data: str, name: str) -> Split | None:
 
 
 def _write_recipe(folder: Path, recipe: Recipe, made: dict[str, Any]) -> None:
-    resolved = _plain(asdict(replace(recipe, resume=False)))
+    resolved = plain(replace(recipe, resume=False))
     write_text(folder / "recipe.yaml", yaml.safe_dump(resolved, sort_keys=False))
     write_text(folder / "environment.json", json.dumps(made, indent=1) + "\n")
 
@@ -221,9 +220,8 @@ def _finish(
     if recipe.select == "valid" and (test := _split_if_there(recipe.data, "test")) is not None:
         faces = Faces.of([test], preprocessing, "label", store, labels=card.labels)
         measured["best"].append((test.metadata, faces))
-    device = "cpu" if recipe.device == "cpu" else "auto"
     last, best = (
-        export(module, folder / "checkpoints" / f"{name}.ckpt", card, folder / f"{name}.safetensors", on, device)
+        export(module, folder / "checkpoints" / f"{name}.ckpt", card, folder / f"{name}.safetensors", on, recipe.device)
         for name, on in measured.items()
     )
     summary = summarise(recipe.select, best, last, train_faces=len(module.guard.sources), epochs=recipe.epochs)
@@ -247,10 +245,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, for YAML and JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
