@@ -47,7 +47,7 @@ def main() -> None:
     faces, coloured = random_faces(1, 48), random_faces(3, 112)
     mean, std = torch.full((3,), 0.5, device=device), torch.full((3,), 0.25, device=device)
     generator = torch.Generator(device)
-    recipe = Recipe(batch_size=arguments.batch_size, device="gpu" if device.type == "cuda" else "cpu")
+    recipe = Recipe(batch_size=arguments.batch_size, device=arguments.device)
 
     def modern(batch: Batch) -> None:
         augment(batch.faces.to(device), mean[:1], std[:1], Augmentation(), generator)

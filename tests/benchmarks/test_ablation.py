@@ -67,7 +67,7 @@ def test_keep_rates_from_training_to_table_and_again(config: Path, tmp_path: Pat
     result_file = tmp_path / "keep_rates.json"
     (tmp_path / "README.md").write_text("before\n<!-- keep rates -->\nold\n<!-- /keep rates -->\nafter\n")
     options = ["--result", str(result_file), "--keeps", "1,0.5,0.25", "--turned", "0.5"]
-    options += ["--epochs", "4", "--average_decay", "0.5", "--learning_rate", "0.003"]
+    options += ["--epochs", "4", "--average-decay", "0.5", "--learning-rate", "0.003"]
     run = run_twice("keep_rates.py", config, *options)
     result = json.loads(result_file.read_text())
     assert max(row["trained"]["accuracy"] for row in result["rates"]) > 0.5, "they learnt something to lose"

@@ -41,7 +41,8 @@ def benchmark(
         float, typer.Option(min=0.01, max=600, metavar="S", help="Time for each engine, keep and batch.")
     ] = 2.0,
     device: Annotated[
-        str, typer.Option(metavar="NAME", help="Where torch runs: auto, cpu, cuda, cuda:1 ...; the others use the CPU.")
+        str,
+        typer.Option(metavar="NAME", help="Where torch runs: auto, cpu, cuda, cuda:1 or mps; the others use the CPU."),
     ] = "auto",
     compile: Annotated[
         bool, typer.Option("--compile", help="Measure torch compiled too; compiling takes minutes.")

@@ -59,7 +59,7 @@ Engine = Annotated[
     str,
     typer.Option(metavar="NAME", help="What runs the network: auto, torch, onnx or openvino.", rich_help_panel=NETWORK),
 ]
-Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=NETWORK)]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=NETWORK)]
 
 Split = Annotated[str | None, typer.Option(metavar="NAME", help="Split to read; default: the file's own, else valid.")]
 Resamples = Annotated[int, typer.Option(metavar="N", min=100, help="Bootstrap resamples of the 95 % intervals.")]
@@ -68,7 +68,7 @@ EvaluationEngine = Annotated[
     str,
     typer.Option(metavar="NAME", help="What runs the network: torch, or onnx, openvino or auto for exported files."),
 ]
-TorchDevice = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 ...")]
+TorchDevice = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
 def given(group: object) -> list[str]:

@@ -42,7 +42,7 @@ class TorchEngine:
     ):
         if precision not in PRECISIONS:
             raise EngineError(f"unknown precision {precision!r}; known are {', '.join(PRECISIONS)}")
-        self.device = _device(device)
+        self.device = find_device(device)
         self.precision = precision
         self.compiled = compile
         self._ref = ref
@@ -123,13 +123,16 @@ def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
     return np.asarray(tensor.cpu().contiguous().numpy())
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device that a user calls auto, cpu, cuda, cuda:1 or mps; EngineError where it is unknown or not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise EngineError(f"unknown device {name!r}; known are auto, cpu, cuda, cuda:0, ...") from None
+        raise EngineError(f"unknown device {name!r}; known are auto, cpu, cuda, cuda:1 ... and mps") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise EngineError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} GPUs; use cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise EngineError(f"device {name!r} is not there: it needs a Mac with Apple's chip; use cpu")
     return device

@@ -18,6 +18,7 @@ import yaml
 from lightning.pytorch.callbacks import RichProgressBar
 
 from apvit.data import DataError, Split, open_split
+from apvit.engines.torch_engine import find_device
 from apvit.expressions import LabelSpace
 from apvit.machine import describe_machine
 from apvit.weights.card import Preprocessing
@@ -51,9 +52,10 @@ def train(recipe: Recipe) -> Path:
     by torchrun, all its processes train together and the first one writes.
 
     Raises TrainingError for a folder that already holds a run (unless resuming), a full disk and a loss that is no
-    number; DataError, WeightsError or ValueError for what does not fit.
+    number; EngineError for a device that is not there; DataError, WeightsError or ValueError for what does not fit.
     """
     folder, processes = Path(recipe.output), this_process()
+    find_device(recipe.device)
     last = last_checkpoint(folder)
     _check_folder(folder, last, recipe, processes)
     with _quiet():
