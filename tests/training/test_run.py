@@ -285,14 +285,15 @@ def test_how_to_go_on_after_ctrl_c(bars, tmp_path, monkeypatch, capsys, epoch, m
         ({"data": "nowhere"}, "nowhere"),
         ({"normalise": "imagenet"}, "'imagenet' is for RGB"),
         ({"select": "test"}, "test"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
         ({"batch_size": 100}, "96 training faces do not fill one batch of 100"),
         ({"transformer_weights": "nowhere.pth", "model": {**SMALL, "num_heads": 8}}, "nowhere.pth"),
     ],
 )
 def test_refuses(bars, tmp_path, fields, message):
     fields = {"data": str(bars), **fields}
-    made = small_recipe(bars, tmp_path / "run", **{k: v for k, v in fields.items() if k != "data"})
     with pytest.raises(ValueError, match=message):
+        made = small_recipe(bars, tmp_path / "run", **{k: v for k, v in fields.items() if k != "data"})
         train(replace(made, data=fields["data"]))
 
 

@@ -24,7 +24,9 @@ def benchmark(
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="torch, onnx or openvino; may be repeated.", show_default="all that can run W here"
+            metavar="NAME",
+            help="What runs the network: torch, onnx or openvino; may be repeated.",
+            show_default="all that can run W here",
         ),
     ] = None,
     batch: Annotated[

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    weights: Annotated[str, typer.Argument(metavar="W", help="Bundled name, path, or hf://owner/repo.")],
+    weights: Annotated[
+        str, typer.Argument(metavar="W", help="A bundled name (apvit models), a file, or hf://owner/repo.")
+    ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Weight file to write, *.safetensors; replaced.")],
     data: Annotated[
         str,
@@ -26,7 +28,7 @@ def calibrate(
         ),
     ],
     split: Split = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the folds, of the floor and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the folds, the floor and the bootstrap.")] = 0,
     batch_size: FacesAtOnce = 64,
     device: TorchDevice = "auto",
 ) -> None:

@@ -27,7 +27,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="W",
-            help="Bundled name, path, or hf://owner/repo; may be repeated with --cross. Default: apvit_tiny.",
+            help="A bundled name (apvit models), a file, or hf://owner/repo; may be repeated with --cross. "
+            "Default: apvit_tiny.",
         ),
     ] = None,
     split: Split = None,
@@ -39,7 +40,7 @@ def evaluate(
         typer.Option(metavar="FOLDER", help="Write a report there: Markdown, JSON, pictures, a table of faces."),
     ] = None,
     resamples: Resamples = 1000,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the bootstrap.")] = 0,
     batch_size: FacesAtOnce = 64,
     engine: EvaluationEngine = "torch",
     device: TorchDevice = "auto",

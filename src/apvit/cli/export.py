@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def export(
-    weights: Annotated[str, typer.Argument(metavar="W", help="Bundled name, path, or hf://owner/repo.")],
+    weights: Annotated[
+        str, typer.Argument(metavar="W", help="A bundled name (apvit models), a file, or hf://owner/repo.")
+    ],
     out: Annotated[
         Path | None,
         typer.Argument(

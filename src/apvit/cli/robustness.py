@@ -24,7 +24,8 @@ def robustness(
         list[str] | None,
         typer.Option(
             metavar="W",
-            help="Bundled name, path, or hf://owner/repo; repeat it to compare weights face by face with the first. "
+            help="A bundled name (apvit models), a file, or hf://owner/repo; repeat it to compare weights "
+            "face by face with the first. "
             "Default: apvit_tiny.",
         ),
     ] = None,
@@ -51,7 +52,7 @@ def robustness(
         Path | None, typer.Option(metavar="FOLDER", help="Write robustness.md, .json and .png there.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Of damage, of the faces drawn and of the bootstrap.")
+        int, typer.Option(metavar="N", min=0, help="Seed of the damage, the faces drawn and the bootstrap.")
     ] = 0,
     resamples: Resamples = 1000,
     batch_size: FacesAtOnce = 64,

@@ -23,6 +23,7 @@ PANELS = {
     "data": "Data and results",
     "architecture": "Network",
     "model": "Hyper-parameters other than the architecture's",
+    "init": "Network",
     "target": "What a face teaches",
     "augmentation_policy": "Augmentation",
     "augmentation": "Augmentation: modern",

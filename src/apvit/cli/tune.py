@@ -16,7 +16,9 @@ UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 def tune(
-    weights: Annotated[str, typer.Argument(metavar="W", help="Bundled name, path, or hf://owner/repo.")],
+    weights: Annotated[
+        str, typer.Argument(metavar="W", help="A bundled name (apvit models), a file, or hf://owner/repo.")
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -40,7 +42,9 @@ def tune(
     faces: Annotated[
         int | None, typer.Option(min=2, metavar="N", help="Search on N faces, drawn by the seed; default: all.")
     ] = None,
-    engine: Annotated[str, typer.Option(metavar="NAME", help="torch, onnx or openvino.")] = "torch",
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="What runs the network: torch, onnx or openvino.")
+    ] = "torch",
     timed_batch: Annotated[
         int, typer.Option(min=1, metavar="B", help="Faces at once while timing: 1 for a camera, more for archives.")
     ] = 1,
@@ -50,7 +54,7 @@ def tune(
         typer.Option(metavar="FILE", help="Write a copy of the weights (.safetensors) whose card holds the choice."),
     ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Of the faces drawn, their halves and the bootstrap.")
+        int, typer.Option(metavar="N", min=0, help="Seed of the faces drawn, their halves and the bootstrap.")
     ] = 0,
     resamples: Resamples = 1000,
     batch_size: FacesAtOnce = 64,

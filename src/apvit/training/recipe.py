@@ -83,7 +83,7 @@ class Recipe:
     learning_rate: float = 2e-3
     """Highest learning rate."""
     momentum: float = 0.9
-    """Of sgd."""
+    """Momentum of sgd."""
     weight_decay: float = 0.05
     """Strength of weight decay."""
     decay: Literal["matrices", "intended", "all"] = "matrices"
@@ -99,7 +99,7 @@ class Recipe:
     """Decay per step of the moving average of the weights, which is what is evaluated and saved; 0: no average."""
 
     seed: int = 0
-    """Of initialization, order and augmentation."""
+    """Seed of initialization, order and augmentation."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Arithmetic of the training step; evaluation is always in 32 bits."""
     compile: bool = False
