@@ -291,10 +291,9 @@ def test_how_to_go_on_after_ctrl_c(bars, tmp_path, monkeypatch, capsys, epoch, m
     ],
 )
 def test_refuses(bars, tmp_path, fields, message):
-    fields = {"data": str(bars), **fields}
+    others = {name: value for name, value in fields.items() if name != "data"}
     with pytest.raises(ValueError, match=message):
-        made = small_recipe(bars, tmp_path / "run", **{k: v for k, v in fields.items() if k != "data"})
-        train(replace(made, data=fields["data"]))
+        train(small_recipe(fields.get("data", bars), tmp_path / "run", **others))
 
 
 def test_refuses_to_overwrite_a_run(run, bars):
