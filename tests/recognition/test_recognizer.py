@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageSequence
 from tests.recognition.spoiling import spoil
 
 import apvit
@@ -241,10 +242,74 @@ def test_weights_without_alignment_need_cropped_faces(weights: Path, tmp_path: P
     assert len(recognizer(np.zeros((48, 48, 3), np.uint8))) == 1
 
 
-@pytest.mark.parametrize("one", ["photo.jpg", b"bytes", Path("photo.jpg")])
+@pytest.mark.parametrize(
+    "one",
+    [
+        *("photo.jpg", b"bytes", bytearray(b"bytes"), memoryview(b"bytes"), Path("photo.jpg"), io.BytesIO(b"file")),
+        *(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), np.array(0), torch.zeros(3, 8, 8)),
+        *(Image.new("RGB", (8, 8)), None, 7),
+    ],
+    ids=lambda one: f"{type(one).__name__}{getattr(one, 'ndim', '')}",
+)
 def test_one_source_is_not_many(recognizer: Recognizer, one: Any) -> None:
-    with pytest.raises(RecognizerError, match="several sources are expected"):
-        next(recognizer.many(one))
+    for call in (recognizer.many, recognizer.recognitions):  # at once, not with the first result
+        with pytest.raises(RecognizerError, match=f"several sources are expected, got one {type(one).__name__}; call"):
+            call(one)
+
+
+def test_arrays_of_pictures_and_of_paths_are_many(recognizer: Recognizer, photographs: dict[str, Path]) -> None:
+    cat = str(photographs["cat"])
+    for several in (np.zeros((2, 8, 8, 3), np.uint8), np.array([cat, cat]), np.array([cat, cat], object), (cat,) * 2):
+        assert [faces for _, faces in recognizer.many(several)] == [[], []]
+
+
+def refilled_array(frames: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """What a camera loop does."""
+    buffer = np.empty_like(frames[0])
+    for frame in frames:
+        buffer[:] = frame
+        yield buffer
+
+
+def window_of_a_refilled_array(frames: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    buffer = np.zeros((frames[0].shape[0] + 8, frames[0].shape[1] + 8, 3), np.uint8)
+    for frame in frames:
+        buffer[4:-4, 4:-4] = frame
+        yield buffer[4:-4, 4:-4]
+
+
+def image_pasted_over(frames: Sequence[np.ndarray]) -> Iterator[Image.Image]:
+    image = Image.fromarray(frames[0])
+    for frame in frames:
+        image.paste(Image.fromarray(frame))
+        yield image
+
+
+def frames_of_an_animation(frames: Sequence[np.ndarray]) -> Iterator[Image.Image]:
+    """Pillow gives the same image, sought to each frame."""
+    file = io.BytesIO()
+    first, *rest = map(Image.fromarray, frames)
+    first.save(file, "PNG", save_all=True, append_images=rest)
+    yield from ImageSequence.Iterator(Image.open(file))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "reused", [refilled_array, window_of_a_refilled_array, image_pasted_over, frames_of_an_animation]
+)
+def test_a_source_may_change_once_it_was_taken(
+    several: dict[int, Recognizer], photographs: dict[str, Path], reused: Callable[..., Iterator[Any]], workers: int
+) -> None:
+    face = np.asarray(Image.open(photographs["astronaut"]).convert("RGB"))[30:230, 120:320]
+    frames = [np.zeros((200, 320, 3), np.uint8) for _ in range(7)]
+    for i, frame in enumerate(frames):
+        frame[:, 20 * i : 20 * i + 200] = face
+    expected = [faces[0].box for _, faces in several[workers].many(frames)]  # type: ignore[union-attr]
+    assert len(set(expected)) == len(frames)
+    found = list(several[workers].recognitions(reused(frames)))
+    assert [one.faces[0].box for one in found] == expected
+    for one, frame in zip(found, frames, strict=True):
+        np.testing.assert_array_equal(one.picture, frame)
 
 
 def test_many_reads_no_further_than_it_must(recognizer: Recognizer, photographs: dict[str, Path]) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from apvit.explain.explanation import Explanation
     from apvit.faces.alignment import AlignmentTemplate
     from apvit.faces.detection import Detection
+    from apvit.faces.pictures import PictureError
     from apvit.recognition.video.results import VideoFrame
     from apvit.weights import Card
 
@@ -186,29 +187,42 @@ class Recognizer:
 
         Sources are taken and results given as it goes, so neither a million paths nor an endless generator is too
         many. Several pictures are worked on at a time (see `workers`), and faces go through the network in batches
-        across pictures. Sources are taken in the caller's thread; closing the iterator ends the others.
+        across pictures. Sources are taken in the caller's thread; closing the iterator ends the others. Arrays and PIL
+        images are copied when they are taken, so a camera loop may refill one array.
         profile: filled with where the time goes
+
+        Raises RecognizerError where `sources` is one picture instead of several.
         """
-        for found in self.recognitions(sources, profile=profile):
-            _warn(found, stacklevel=3)
-            yield found.source, found.faces if found.error is None else found.error
+        recognitions = self.recognitions(sources, profile=profile)
+
+        def pairs() -> Iterator[tuple[S, list[Face] | Exception]]:
+            for found in recognitions:
+                _warn(found, stacklevel=3)
+                yield found.source, found.faces if found.error is None else found.error
+
+        return pairs()
 
     def recognitions(
         self, sources: Iterable[PictureSource], *, profile: Profile | None = None
     ) -> Iterator[Recognition]:
         """`many` with all there is to know of each picture: its size, its pixels, its faces, its error or warning."""
-        if isinstance(sources, (str, bytes, Path)):
-            raise RecognizerError(f"several sources are expected, got one {type(sources).__name__}; use recognizer(it)")
+        from apvit.recognition.sources import is_one_source, taken
+
+        if is_one_source(sources):
+            raise RecognizerError(
+                f"several sources are expected, got one {type(sources).__name__}; call recognizer(source) for one "
+                "picture, or give a list"
+            )
         profile = Profile() if profile is None else profile
         profile.lanes |= self._lanes
-        yield from Pipeline(
+        return Pipeline(
             partial(self._prepare_or_error, profile),
             partial(self._classify, profile=profile),
             self._finish,
             workers=self.workers,
             batch_size=self.batch_size,
             profile=profile,
-        ).run(sources)
+        ).run((source, taken(source)) for source in sources)
 
     def video(self, source: str | Path, *, every: int | str = 1, smooth: float = 0.5) -> Iterator[VideoFrame]:
         """The frames of a video, with faces that keep their track's number from frame to frame.
@@ -235,24 +249,27 @@ class Recognizer:
     # The way of every picture, alone or among many: _prepare (read, _detect, _frame), _classify, _finish.
     # Frames of a video take the same steps, with tracks between them: video/recognising.py.
 
-    def _prepare(self, source: PictureSource, profile: Profile) -> Prepared:
-        """A source read, its faces found and framed. Raises PictureError or OSError where it cannot be read."""
+    def _prepare(self, source: PictureSource, profile: Profile, content: PictureSource | None = None) -> Prepared:
+        """A source (or its `content`) read, its faces found and framed. Raises PictureError or OSError for a bad one."""
         from apvit.recognition.sources import read_source
 
         with profile.stage("read"):
-            picture = read_source(source)
+            picture = read_source(source if content is None else content)
         found = self._detect(picture, profile)
         with profile.stage("align"):
             framed, warning = self._frame(picture, found)
         height, width = picture.shape[:2]
         return Prepared(Recognition(source, width, height, [], None, picture, warning), framed)
 
-    def _prepare_or_error(self, profile: Profile, source: PictureSource) -> Prepared:
-        """`_prepare`, or the error of a picture that cannot be used."""
+    def _prepare_or_error(self, profile: Profile, item: tuple[PictureSource, PictureSource | PictureError]) -> Prepared:
+        """`_prepare` of a source and what was `taken` of it, or the error of a picture that cannot be used."""
         from apvit.faces.pictures import PictureError
 
+        source, content = item
         try:
-            return self._prepare(source, profile)
+            if isinstance(content, PictureError):
+                raise content
+            return self._prepare(source, profile, content)
         except (PictureError, OSError) as error:
             return Prepared(Recognition(source, None, None, [], error), [])
 

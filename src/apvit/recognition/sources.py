@@ -10,13 +10,14 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from io import BufferedIOBase
+from io import BufferedIOBase, IOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from apvit.faces.pictures import PictureError, read_picture
 from apvit.recognition.video.clip import is_stream
@@ -155,6 +156,27 @@ def read_source(source: PictureSource) -> npt.NDArray[np.uint8]:
         ):
             raise PictureError(f"{source} is {_NO_PICTURES[kind]}") from None
         raise
+
+
+def taken(source: PictureSource) -> PictureSource | PictureError:
+    """What a source shows now. A program may refill an array, or go on to the next frame of a PIL image, any time."""
+    if isinstance(source, np.ndarray):
+        return source.copy()
+    if isinstance(source, Image.Image):
+        try:
+            return read_picture(source)
+        except PictureError as error:
+            return error
+    return source
+
+
+def is_one_source(sources: object) -> bool:
+    """Whether iterating would give the rows, bytes or lines of one picture, or nothing at all."""
+    if isinstance(sources, (str, bytes, bytearray, memoryview, os.PathLike, IOBase)):
+        return True
+    if getattr(sources, "ndim", 4) in (0, 2, 3):  # of an array or tensor; with four dimensions it is several pictures
+        return True
+    return not any(hasattr(type(sources), name) for name in ("__iter__", "__getitem__"))
 
 
 def download(url: str) -> bytes:
