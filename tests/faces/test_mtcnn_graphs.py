@@ -36,7 +36,7 @@ def nets() -> dict[str, tuple[mtcnn_nets.TorchNet, mtcnn_graphs.OnnxNet]]:
     return {
         name: (
             mtcnn_nets.TorchNet(module(arrays[name]), "cpu"),
-            mtcnn_graphs.OnnxNet(getattr(mtcnn_graphs, name)(arrays[name])),
+            mtcnn_graphs.OnnxNet(getattr(mtcnn_graphs, name)(arrays[name]).SerializeToString()),
         )
         for name, module in modules.items()
     }

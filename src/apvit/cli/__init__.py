@@ -25,6 +25,7 @@ from apvit.cli.serve import serve
 from apvit.cli.train import TrainCommand, train
 from apvit.cli.tune import tune
 from apvit.files import sentence
+from apvit.runtimes import failure_sentence
 
 __all__ = ["app", "main"]
 
@@ -94,10 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if stop.code == INTERRUPTED:
             print("interrupted", file=sys.stderr)
         raise
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        if debug:
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        said = failure_sentence(error) if isinstance(error, RuntimeError) else sentence(error)
+        if debug or said is None:
             raise
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -58,8 +58,8 @@ class Engine(Protocol):
     def run(self, x: NDArray[np.float32]) -> Output:
         """x [B, C, H, W] float32, normalised as the card says (`card.preprocessing.normalise`); B may be 0.
 
-        The whole of x is one batch; its size is the caller's choice. Raises EngineError for another shape or dtype, and
-        for NaN or infinity.
+        The whole of x is one batch; its size is the caller's choice. Raises EngineError for another shape or dtype, for
+        NaN or infinity, and where what runs the network fails, such as for lack of memory.
         """
 
 

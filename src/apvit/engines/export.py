@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from apvit.files import completing, reason
 from apvit.nn import HybridModel
+from apvit.runtimes import torch_alone
 from apvit.weights import Card, Preprocessing
 
 from .dial import Keep, load_with_keep
@@ -45,6 +46,7 @@ class Parity:
     """Share of the faces of which exactly the same tokens are alive after the last block."""
 
 
+@torch_alone("cpu", EngineError)
 def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False, keep: Keep | None = None) -> None:
     """Write the weights `ref` as an ONNX file at `path` (.onnx), with the card inside and a dynamic batch.
 
@@ -89,6 +91,7 @@ def export_onnx(ref: str | Path, path: str | Path, *, pixels: bool = False, keep
         raise EngineError(f"cannot write {path}: {reason(error)}") from error
 
 
+@torch_alone("cpu", EngineError)
 def prove(ref: str | Path, path: str | Path, faces: NDArray[np.uint8], *, keep: Keep | None = None) -> list[Parity]:
     """Compare the exported file at `path` with the weights `ref` on torch, on every engine that is installed.
 
@@ -158,8 +161,8 @@ class _Normalise(nn.Module):
     def __init__(self, preprocessing: Preprocessing):
         super().__init__()
         self.grey = preprocessing.colour == "grey"
-        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, -1, 1, 1))
+        self.register_buffer("mean", torch.tensor(preprocessing.mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(preprocessing.std, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         planes = pixels.permute(0, 3, 1, 2)

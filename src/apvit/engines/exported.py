@@ -6,8 +6,10 @@ blocks), and its metadata key `apvit` holds the card.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.util import find_spec
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apvit.machine import thread_count
+from apvit.runtimes import OnnxSession, failing_as, keep_after_forks
 from apvit.weights import Card
 
 from .engine import EngineError, Output, Runtime, check_input
@@ -29,24 +32,25 @@ def output_names(depth: int) -> list[str]:
     return ["probabilities", "patch_scores", "patches", *(f"tokens_{i}" for i in range(depth)), "embedding"]
 
 
-class OnnxEngine:
-    """An exported file on ONNX Runtime (CPU). See `Engine`."""
+class ExportedEngine(ABC):
+    """What the engines of exported files share. `content`: of the file at `path`, where that was read before."""
 
-    def __init__(self, path: str | Path):
-        import onnxruntime  # type: ignore[import-untyped]
+    name: str
+    """What errors call the runtime."""
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = thread_count()
+    def __init__(self, path: str | Path, content: bytes | mmap | None = None):
+        self._path = path
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no base class
+            # Mapped, not read, so that what pickling needs takes no memory, even if the file is replaced.
+            self._content = _mapped(path) if content is None else content
+            self._card, self._runtime = self._open()
+        except EngineError:
+            raise
+        except Exception as error:  # what the runtimes raise shares no base class
             raise EngineError(f"{path} cannot be opened as an ONNX file ({_first_line(error)})") from None
-        self._card = _card(path, self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY))
-        _check_names(path, [node.name for node in self._session.get_inputs()])
-        # 0 leaves the number to ONNX Runtime, which does not tell it.
-        threads = options.intra_op_num_threads or None
-        self._runtime = Runtime("onnx", onnxruntime.__version__, "cpu", threads, _precision(self._card))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._path, bytes(self._content))
 
     @property
     def card(self) -> Card:
@@ -61,46 +65,73 @@ class OnnxEngine:
     def run(self, x: NDArray[np.float32]) -> Output:
         """See `Engine.run`."""
         check_input(x, self._card)
-        return _output(lambda batch: self._session.run(None, {INPUT: batch}), x)
+        count = len(x)  # no runtime takes an empty batch
+        batch = np.ascontiguousarray(x) if count else np.zeros((1, *x.shape[1:]), np.float32)
+        with failing_as(EngineError, self.name):
+            outputs = self._infer(batch)
+        probabilities, scores, patches, *tokens, embedding = (array[:count] for array in outputs)
+        return Output(probabilities, scores, patches, tuple(tokens), embedding)
+
+    @abstractmethod
+    def _open(self) -> tuple[Card, Runtime]:
+        """Make the runtime take `_content`."""
+
+    @abstractmethod
+    def _infer(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """The graph's outputs, in order."""
+
+    def _read_card(self, text: str | None, inputs: Sequence[str]) -> Card:
+        """The card in a graph's metadata; EngineError for a graph that takes no faces or has none."""
+        if text is None:
+            raise EngineError(f"{self._path} is an ONNX file without an apvit card; `apvit export` makes one with it")
+        card = Card.from_json(text)
+        if list(inputs) != [INPUT]:
+            raise EngineError(
+                f"{self._path} takes {', '.join(inputs)} instead of {INPUT}: it was exported with --pixels for other "
+                "programs; export it without"
+            )
+        return card
 
 
-class OpenVinoEngine:
+class OnnxEngine(ExportedEngine):
+    """An exported file on ONNX Runtime (CPU). See `Engine`."""
+
+    name = "ONNX Runtime"
+
+    def _open(self) -> tuple[Card, Runtime]:
+        import onnxruntime  # type: ignore[import-untyped]
+
+        self._session = OnnxSession(self._content)
+        card = self._read_card(self._session.metadata.get(CARD_KEY), self._session.inputs)
+        # 0 leaves the number to ONNX Runtime, which does not tell it.
+        return card, Runtime("onnx", onnxruntime.__version__, "cpu", thread_count() or None, _precision(card))
+
+    def _infer(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+        return self._session.run({INPUT: batch})
+
+
+class OpenVinoEngine(ExportedEngine):
     """An exported file on OpenVINO (CPU), in float32 arithmetic. See `Engine`."""
 
-    def __init__(self, path: str | Path):
+    name = "OpenVINO"
+
+    def _open(self) -> tuple[Card, Runtime]:
         import openvino  # type: ignore[import-untyped]
 
         core = openvino.Core()
-        try:
-            graph = core.read_model(str(path))
-        except Exception as error:  # RuntimeError and its own kinds
-            raise EngineError(f"{path} cannot be opened as an ONNX file ({_first_line(error)})") from None
+        graph = core.read_model(bytes(self._content))
         keys = ["framework", CARD_KEY]  # where OpenVINO keeps an ONNX file's metadata
-        self._card = _card(path, graph.get_rt_info(keys).astype(str) if graph.has_rt_info(keys) else None)
-        _check_names(path, [name for node in graph.inputs for name in node.names])
+        text = graph.get_rt_info(keys).astype(str) if graph.has_rt_info(keys) else None
+        card = self._read_card(text, [name for node in graph.inputs for name in node.names])
         # Without the hint processors with bfloat16 use it, whose noise moves what pooling selects.
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads := thread_count():
             config["INFERENCE_NUM_THREADS"] = threads
         compiled = core.compile_model(graph, "CPU", config)
         self._request = compiled.create_infer_request()
+        keep_after_forks(self)
         threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
-        self._runtime = Runtime("openvino", openvino.__version__, "cpu", threads, _precision(self._card))
-
-    @property
-    def card(self) -> Card:
-        """The card of the weights."""
-        return self._card
-
-    @property
-    def runtime(self) -> Runtime:
-        """See `Engine.runtime`."""
-        return self._runtime
-
-    def run(self, x: NDArray[np.float32]) -> Output:
-        """See `Engine.run`."""
-        check_input(x, self._card)
-        return _output(self._infer, x)
+        return card, Runtime("openvino", openvino.__version__, "cpu", threads, _precision(card))
 
     def _infer(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
         results = self._request.infer({INPUT: batch})
@@ -139,30 +170,13 @@ def _candidates(engine: str) -> list[str]:
     return list(EXPORTED_ENGINES) if engine == "auto" else [engine]
 
 
-def _output(run: Any, x: NDArray[np.float32]) -> Output:
-    """Call `run` on x, which neither runtime takes empty, and give its results their names."""
-    count = len(x)
-    batch = np.ascontiguousarray(x) if count else np.zeros((1, *x.shape[1:]), np.float32)
-    probabilities, scores, patches, *tokens, embedding = (array[:count] for array in run(batch))
-    return Output(probabilities, scores, patches, tuple(tokens), embedding)
-
-
-def _card(path: str | Path, text: str | None) -> Card:
-    if text is None:
-        raise EngineError(f"{path} is an ONNX file without an apvit card; `apvit export` makes one with it")
-    return Card.from_json(text)
-
-
 def _precision(card: Card) -> str:
     return "int8" if "int8" in card.provenance else "float32"
 
 
-def _check_names(path: str | Path, inputs: Sequence[str]) -> None:
-    if list(inputs) != [INPUT]:
-        raise EngineError(
-            f"{path} takes {', '.join(inputs)} instead of {INPUT}: it was exported with --pixels for other programs; "
-            "export it without"
-        )
+def _mapped(path: str | Path) -> mmap:
+    with open(path, "rb") as file:
+        return mmap(file.fileno(), 0, access=ACCESS_READ)
 
 
 def _first_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from apvit.nn import HybridModel, Trace, build_model
+from apvit.runtimes import torch_alone
 from apvit.weights import Card, load_weights
 
 from .dial import Keep
@@ -25,7 +26,8 @@ class TorchEngine:
 
     The network is folded (`apvit.engines.folding`): the same answers in fewer steps. Computed in inference mode, in
     float32 unless `precision` says "bf16": then convolutions and linear layers are bfloat16, and scores, norms and the
-    softmax stay float32. That is for GPUs; a CPU without instructions for it is slower so.
+    softmax stay float32. That is for GPUs; a CPU without instructions for it is slower so. What the program around sets
+    in torch (default dtype and device, autocast, inference mode) changes nothing.
     compile: hand the network to `torch.compile`, on a GPU with CUDA graphs. The first batches of one and of several
     faces then take up to a minute each, the others less time than without.
     Raises EngineError for a device that is not there and an unknown precision, and what `load_weights` raises.
@@ -46,13 +48,21 @@ class TorchEngine:
         self.precision = precision
         self.compiled = compile
         self._ref = ref
-        model, self._own_card = load_weights(ref, device=self.device)
-        if keep is not None:  # before the work of folding
-            keep.config(self._own_card, ref)
-        # The stem's convolutions are fastest in this layout.
-        self._open(fold(model).to(memory_format=torch.channels_last), self._own_card)  # type: ignore[call-overload]
-        if keep is not None:
-            self._turn(keep)
+        with torch_alone(self.device, EngineError):
+            model, self._own_card = load_weights(ref, device=self.device)
+            if keep is not None:  # before the work of folding
+                keep.config(self._own_card, ref)
+            # The stem's convolutions are fastest in this layout.
+            self._open(fold(model).to(memory_format=torch.channels_last), self._own_card)  # type: ignore[call-overload]
+            if keep is not None:
+                self._turn(keep)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_forward"}  # it may be compiled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._open(self.model, self._card)
 
     @property
     def card(self) -> Card:
@@ -74,15 +84,15 @@ class TorchEngine:
         Raises EngineError for a setting that does not fit the weights.
         """
         other = copy.copy(self)
-        other._turn(keep)
+        with torch_alone(self.device, EngineError):
+            other._turn(keep)
         return other
 
     def run(self, x: NDArray[np.float32]) -> Output:
         """See `Engine.run`."""
         check_input(x, self._card)
         x = np.require(x, requirements=("C", "W"))  # torch takes neither flipped nor read-only arrays
-        with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
+        with torch_alone(self.device, EngineError), torch.inference_mode(), ExitStack() as stack:
             if self.device.type == "cuda":
                 # cuDNN rounds convolutions to TensorFloat-32 (10 bits of mantissa) unless told otherwise.
                 stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))

@@ -8,10 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from apvit.expressions import LabelSpace
+from apvit.runtimes import torch_alone
+
+from .errors import EvaluationError
 
 CALIBRATION_BINS = 15
 
 
+@torch_alone("cpu", EvaluationError)
 def expression_metrics(
     probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], space: LabelSpace
 ) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 
 from apvit.engines import Engine, EngineError
 from apvit.engines.torch_engine import TorchEngine
+from apvit.runtimes import torch_alone
 
 from .relevance import class_attention, class_relevance
 from .tracing import Corners, face_corners, patch_of_pixels
@@ -115,10 +116,11 @@ def _explain_batch(
     card, model = engine.card, engine.model
     x = card.preprocessing.normalise(faces)
     output = engine.run(x)
-    batch = torch.from_numpy(x).to(engine.device)
     best = np.argsort(-output.probabilities, axis=1, kind="stable")[:, :SHOWN_CLASSES]
-    relevance = class_relevance(model, batch, torch.from_numpy(best.copy()).to(engine.device)).cpu().numpy()
-    attention = class_attention(model, batch).cpu().numpy()
+    with torch_alone(engine.device, EngineError):
+        batch = torch.from_numpy(x).to(engine.device)
+        relevance = class_relevance(model, batch, torch.from_numpy(best.copy()).to(engine.device)).cpu().numpy()
+        attention = class_attention(model, batch).cpu().numpy()
     grid = model.config.grid
     names = card.labels.expressions
     for i, face in enumerate(faces):

@@ -26,8 +26,12 @@ LANDMARK_STEP = 1 / 8
 turns that into a grey level; aligned by rounded landmarks, the crop is the same. Landmarks are far less exact."""
 
 
+SMALLER = "shrink the picture, or search only for larger faces (min_face)"
+"""What to do where a detector has not enough memory."""
+
+
 class DetectorError(ValueError):
-    """A detector cannot be made: unknown name or option, missing or foreign model file."""
+    """A detector cannot be made (unknown name or option, missing or foreign model file), or fails over a picture."""
 
 
 @dataclass(frozen=True, eq=False)

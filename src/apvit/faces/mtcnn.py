@@ -21,6 +21,7 @@ from apvit.faces.alignment import AlignmentError, AlignmentTemplate, align
 from apvit.faces.boxes import Boxes, clip, suppress, to_squares
 from apvit.faces.detection import DEFAULT_MIN_FACE, Detection, DetectorError, Runtime
 from apvit.faces.mtcnn_weights import find_weights, load_arrays
+from apvit.runtimes import torch_alone
 
 Picture = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
@@ -224,15 +225,18 @@ def _torch_nets(arrays: list[list[Array]], device: str) -> list[Net]:
     from apvit.faces.mtcnn_nets import ONet, PNet, RNet, TorchNet
 
     try:
-        return [TorchNet(net(layers), device) for net, layers in zip((PNet, RNet, ONet), arrays, strict=True)]
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
+        with torch_alone("cpu", DetectorError):
+            return [TorchNet(net(layers), device) for net, layers in zip((PNet, RNet, ONet), arrays, strict=True)]
+    except (DetectorError, AssertionError) as error:  # AssertionError: torch built without CUDA
         raise DetectorError(f"MTCNN cannot run on the device {device!r}; try device='cpu'") from error
 
 
 def _onnx_nets(arrays: list[list[Array]], device: str) -> list[Net]:
     from apvit.faces.mtcnn_graphs import OnnxNet, onet, pnet, rnet
 
-    return [OnnxNet(graph(layers)) for graph, layers in zip((pnet, rnet, onet), arrays, strict=True)]
+    return [
+        OnnxNet(graph(layers).SerializeToString()) for graph, layers in zip((pnet, rnet, onet), arrays, strict=True)
+    ]
 
 
 def _pyramid(height: int, width: int, min_face: float) -> Iterator[tuple[int, int]]:

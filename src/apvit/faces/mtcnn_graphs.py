@@ -5,13 +5,15 @@ A graph is written straight from the arrays of `mtcnn_weights` when a detector i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from apvit.faces.detection import SMALLER, DetectorError
+from apvit.runtimes import OnnxSession, failing_as
 
 if TYPE_CHECKING:
     import onnx
@@ -30,26 +32,18 @@ def is_installed() -> bool:
 
 
 class OnnxNet:
-    """One network on the CPU: a graph, ready to be called."""
+    """One network on the CPU: a graph, ready to be called. Raises DetectorError where ONNX Runtime fails."""
 
-    def __init__(self, graph: onnx.ModelProto) -> None:
-        import onnxruntime  # type: ignore[import-untyped]
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        threads = os.environ.get("OMP_NUM_THREADS", "")  # which ONNX Runtime does not know
-        options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
+    def __init__(self, graph: bytes) -> None:
         # Threads that wait busily would take the cores from the network that recognises.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = OnnxSession(graph, spin=False)
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> list[Array]:
         """The outputs for pixels uint8 [B, H, W, 3]; B may be 0."""
         count = len(pixels)
         batch = np.ascontiguousarray(pixels) if count else np.zeros((1, *pixels.shape[1:]), np.uint8)
-        return [output[:count] for output in self._session.run(None, {"pixels": batch})]
+        with failing_as(DetectorError, "ONNX Runtime", SMALLER):
+            return [output[:count] for output in self._session.run({"pixels": batch})]
 
 
 def pnet(arrays: Sequence[Array]) -> onnx.ModelProto:

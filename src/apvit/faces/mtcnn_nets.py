@@ -13,22 +13,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from apvit.faces.detection import SMALLER, DetectorError
+from apvit.runtimes import torch_alone
+
 Array = npt.NDArray[np.float32]
 
 
 class TorchNet:
-    """One network on a device, ready to be called."""
+    """One network on a device, ready to be called. Raises DetectorError where torch fails."""
 
     def __init__(self, net: nn.Module, device: str) -> None:
         self._device = torch.device(device)
         self._net = net.eval().requires_grad_(False).to(self._device)
 
-    @torch.inference_mode()
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> list[Array]:
         """The outputs for pixels uint8 [B, H, W, 3], normalised as in training; B may be 0."""
-        x = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
-        x = (x.float() - 127.5) / 128
-        return [output.cpu().numpy() for output in self._net(x)]
+        with torch_alone(self._device, DetectorError, SMALLER), torch.inference_mode():
+            x = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
+            x = (x.float() - 127.5) / 128
+            return [output.cpu().numpy() for output in self._net(x)]
 
 
 class PNet(nn.Module):
@@ -111,13 +114,14 @@ def _pool(size: int) -> nn.Module:
 def _convolution(layers: Any) -> nn.Module:
     weight, bias = next(layers), next(layers)  # [h, w, in, out]
     height, width, inputs, outputs = weight.shape
-    layer = nn.Conv2d(inputs, outputs, (height, width))
+    layer = nn.Conv2d(inputs, outputs, (height, width), dtype=torch.float32)
     return _filled(layer, np.transpose(weight, (3, 2, 0, 1)), bias)
 
 
 def _dense(layers: Any) -> nn.Module:
     weight, bias = next(layers), next(layers)  # [in, out]
-    return _filled(nn.Linear(*weight.shape), weight.T, bias)
+    inputs, outputs = weight.shape
+    return _filled(nn.Linear(inputs, outputs, dtype=torch.float32), weight.T, bias)
 
 
 def _filled(layer: nn.Conv2d | nn.Linear, weight: Array, bias: Array) -> nn.Module:
@@ -130,7 +134,7 @@ def _filled(layer: nn.Conv2d | nn.Linear, weight: Array, bias: Array) -> nn.Modu
 
 def _prelu(layers: Any) -> nn.Module:
     slopes = next(layers).reshape(-1)
-    layer = nn.PReLU(len(slopes))
+    layer = nn.PReLU(len(slopes), dtype=torch.float32)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(slopes))
     return layer

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from apvit.faces.boxes import clip, suppress
-from apvit.faces.detection import DEFAULT_MIN_FACE, Detection, DetectorError
+from apvit.faces.detection import DEFAULT_MIN_FACE, SMALLER, Detection, DetectorError
 from apvit.hub import hub_is_reachable
+from apvit.runtimes import failing_as
 
 Picture = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
@@ -51,9 +53,19 @@ class YuNet:
     ) -> None:
         self.min_face = min_face
         self.min_score = DEFAULT_MIN_SCORE if min_score is None else min_score
-        content = np.frombuffer(_read_model(model), np.uint8)
-        nothing = np.zeros(0, np.uint8)
-        self._net = cv2.FaceDetectorYN.create("onnx", content, nothing, (_ALIGNED, _ALIGNED), self.min_score, 0.3)
+        self._model = _read_model(model)
+        self._net = self._open()
+
+    def _open(self) -> cv2.FaceDetectorYN:
+        content, nothing = np.frombuffer(self._model, np.uint8), np.zeros(0, np.uint8)
+        return cv2.FaceDetectorYN.create("onnx", content, nothing, (_ALIGNED, _ALIGNED), self.min_score, 0.3)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_net": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._net = self._open()
 
     def detect(self, pictures: Sequence[Picture]) -> list[list[Detection]]:
         """The faces of each picture uint8 [H, W, 3] RGB, best score first; pictures may differ in size."""
@@ -88,8 +100,9 @@ class YuNet:
         # random, with a score of 1, even in a black picture.
         below, right = (max(-side % _ALIGNED, 2 * _ALIGNED - side) for side in (height, width))
         padded = cv2.copyMakeBorder(picture[..., ::-1], 0, below, 0, right, cv2.BORDER_CONSTANT)
-        self._net.setInputSize((padded.shape[1], padded.shape[0]))
-        _, faces = self._net.detect(padded)
+        with failing_as(DetectorError, "OpenCV", SMALLER):
+            self._net.setInputSize((padded.shape[1], padded.shape[0]))
+            _, faces = self._net.detect(padded)
         return np.zeros((0, 15), np.float32) if faces is None else np.asarray(faces, np.float32)
 
 

@@ -18,7 +18,7 @@ PATCH_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "square_sum": lambda x: x.square().sum(-1),
     "max": lambda x: x.amax(-1),
     "abs_max": lambda x: x.abs().amax(-1),
-    "random": lambda x: torch.rand(x.shape[:-1], device=x.device),  # the control experiment
+    "random": lambda x: torch.rand(x.shape[:-1], dtype=torch.float32, device=x.device),  # the control experiment
 }
 """Reductions over channels: [B, N, D] -> [B, N]."""
 

@@ -67,8 +67,9 @@ class Recognizer:
 
     A face's result does not depend on what else is in its batch. A face whose landmarks make no face (mirrored, in
     disorder) cannot be framed as the network knows faces, so it is left out with a FaceWarning; the picture's other
-    faces stay. A recognizer may be called from several threads. Raises RecognizerError for arguments that do not fit
-    (and the detector's, the card's or the engine's own error, all ValueErrors).
+    faces stay. A recognizer may be called from several threads, pickled and copied, and used in processes that are
+    forked later, if it is not at work then; torch has one thread there and no GPU. Raises RecognizerError for arguments
+    that do not fit (and the detector's, the card's or the engine's own error, all ValueErrors).
     """
 
     def __init__(
@@ -113,9 +114,7 @@ class Recognizer:
         self.embeddings = embeddings
         # OpenCV's and OpenVINO's objects hold what they are at, so only one thread may use them at a time.
         alone = {"detect": detector == "yunet", "classify": isinstance(self._engine, OpenVinoEngine)}
-        self._turns: dict[str, AbstractContextManager[object]] = {
-            stage: Lock() if one else nullcontext() for stage, one in alone.items()
-        }
+        self._turns = {stage: _Turn() if one else nullcontext() for stage, one in alone.items()}
         self._lanes = {"read": self.workers, "align": self.workers} | {
             stage: 1 if one else self.workers for stage, one in alone.items()
         }
@@ -250,7 +249,7 @@ class Recognizer:
     # Frames of a video take the same steps, with tracks between them: video/recognising.py.
 
     def _prepare(self, source: PictureSource, profile: Profile, content: PictureSource | None = None) -> Prepared:
-        """A source (or its `content`) read, its faces found and framed. Raises PictureError or OSError for a bad one."""
+        """A source, or its `content`, read, its faces found and framed. Raises PictureError, DetectorError, OSError."""
         from apvit.recognition.sources import read_source
 
         with profile.stage("read"):
@@ -263,6 +262,7 @@ class Recognizer:
 
     def _prepare_or_error(self, profile: Profile, item: tuple[PictureSource, PictureSource | PictureError]) -> Prepared:
         """`_prepare` of a source and what was `taken` of it, or the error of a picture that cannot be used."""
+        from apvit.faces.detection import DetectorError
         from apvit.faces.pictures import PictureError
 
         source, content = item
@@ -270,7 +270,7 @@ class Recognizer:
             if isinstance(content, PictureError):
                 raise content
             return self._prepare(source, profile, content)
-        except (PictureError, OSError) as error:
+        except (PictureError, DetectorError, OSError) as error:
             return Prepared(Recognition(source, None, None, [], error), [])
 
     def _detect(self, picture: Picture, profile: Profile | None = None) -> Sequence[Detection | None]:
@@ -344,6 +344,22 @@ class Recognizer:
             patches=patches,
             embedding=embedding if self.embeddings else None,
         )
+
+
+class _Turn:
+    """A lock, of which a copy of its owner has its own."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[_Turn], tuple[()]]:
+        return _Turn, ()
 
 
 def _warn(found: Recognition, stacklevel: int) -> None:

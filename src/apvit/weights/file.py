@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from apvit.files import completing, reason
+from apvit.runtimes import torch_alone
 
 from .card import Card, CardError
 from .sources import WeightsError, find_weights
@@ -81,6 +82,7 @@ def replace_card(ref: str | Path, card: Card, path: str | Path) -> None:
     _write(Path(path), {CARD_KEY: text, DIGEST_KEY: _digest(text, stored)}, stored)
 
 
+@torch_alone("cpu", WeightsError)
 def load_weights(ref: str | Path, *, device: str | torch.device = "cpu") -> tuple[HybridModel, Card]:
     """The model, float32 and in evaluation mode on `device`, and the card of a bundled name, path or hub reference.
 

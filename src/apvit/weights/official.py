@@ -22,6 +22,7 @@ from apvit.faces.alignment import TEMPLATES
 from apvit.files import sha256
 from apvit.nn import ARCHITECTURES, APViT, APViTConfig
 from apvit.nn.model import PAPER_TOKEN_KEEP
+from apvit.runtimes import torch_alone
 
 from .card import Card, Preprocessing
 from .checkpoints import CheckpointError, ImportReport, fit, name_of, read_state_dict
@@ -90,6 +91,7 @@ def from_official(
     return model
 
 
+@torch_alone("cpu", CheckpointError)
 def read_official(
     path_or_state_dict: str | Path | Mapping[str, Any],
     *,
@@ -101,7 +103,7 @@ def read_official(
     found = _state_dict(path_or_state_dict)
     config = replace(_infer(found), num_heads=num_heads, patch_keep=patch_keep, token_keep=token_keep)
     with torch.device("meta"):
-        model = APViT(config)
+        model = APViT(config).float()  # whatever the default dtype is
     own = model.state_dict()
     tensors, report = fit(
         found,
@@ -111,7 +113,9 @@ def read_official(
         optional=("head.",),
     )
     filled = {
-        name: tensors[key] if (key := official_name(name)) in tensors else torch.zeros(like.shape, dtype=like.dtype)
+        name: tensors[key]
+        if (key := official_name(name)) in tensors
+        else torch.zeros(like.shape, dtype=like.dtype, device="cpu")
         for name, like in own.items()
     }
     model.load_state_dict(filled, assign=True)
