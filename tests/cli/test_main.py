@@ -135,6 +135,14 @@ def test_an_error_is_one_line_and_debug_shows_where(
         (OSError("bare"), "error: bare"),
         (ModuleNotFoundError("training needs lightning: pip install 'apvit[train]'"), "error: training needs"),
         (MemoryError(), "error: not enough memory"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0"),
+            "error: not enough memory for 2.00 GiB",
+        ),
+        (
+            RuntimeError("a worker was killed\nby signal 9"),
+            "error: this run failed: a worker was killed (--debug shows",
+        ),
         (ValueError(), "error: ValueError"),
     ],
 )
@@ -152,14 +160,15 @@ def test_user_errors_become_a_sentence(
     assert err.startswith(line)
 
 
-def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [KeyError("ours"), RecursionError("ours"), NotImplementedError("ours")])
+def test_a_mistake_of_ours_keeps_its_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
-        raise KeyError("ours")
+        raise error
 
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(fail)
     monkeypatch.setattr(cli, "app", app)
-    with pytest.raises(KeyError):
+    with pytest.raises(type(error)):
         cli.main([])
 
 

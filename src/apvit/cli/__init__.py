@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said = failure_sentence(error) if isinstance(error, RuntimeError) else sentence(error)
         if debug or said is None:
             raise
-        print(f"error: {said}", file=sys.stderr)
+        print(f"error: {said}{' (--debug shows where)' if isinstance(error, RuntimeError) else ''}", file=sys.stderr)
         sys.exit(1)
 
 

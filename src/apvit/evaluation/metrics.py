@@ -45,11 +45,16 @@ def expression_metrics(
     if len(labels) == 0:
         raise ValueError("there is no labelled face to evaluate")
     p, y, classes = torch.from_numpy(probabilities), torch.from_numpy(labels), len(space)
-    each = {
-        "recall": multiclass_recall(p, y, classes, average="none"),
-        "precision": multiclass_precision(p, y, classes, average="none"),
-        "f1": multiclass_f1_score(p, y, classes, average="none"),
-    }
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # in which torchmetrics divides its counts
+    try:
+        each = {
+            "recall": multiclass_recall(p, y, classes, average="none"),
+            "precision": multiclass_precision(p, y, classes, average="none"),
+            "f1": multiclass_f1_score(p, y, classes, average="none"),
+        }
+    finally:
+        torch.set_default_dtype(dtype)
     present = torch.bincount(y, minlength=classes)
     occurs = present > 0
     return {
