@@ -12,7 +12,7 @@ from PIL import Image
 import apvit
 from apvit.cli import main
 
-pytest.importorskip("matplotlib", reason="needs matplotlib (apvit[demo])")
+pytest.importorskip("matplotlib", reason="needs apvit[figures]")
 
 
 def run(*arguments: object) -> int:

@@ -71,6 +71,16 @@ def with_right_length(data: bytes) -> bytes:
     return struct.pack("<Q", max(end - 8, 0)) + data[8:] if end > 10 else data
 
 
+def with_heif() -> bool:
+    """Whether HEIC can be written here (apvit[heif])."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
 def encoded_faces(photo: Path) -> list[bytes]:
     """A small face in every format that this build of Pillow writes."""
     with Image.open(photo) as file:
@@ -83,6 +93,7 @@ def encoded_faces(photo: Path) -> list[bytes]:
         *(("TIFF", "F", {}), ("TIFF", "CMYK", {}), ("PPM", "RGB", {}), ("TGA", "RGB", {}), ("ICO", "RGB", {})),
         *([("JPEG2000", "RGB", {})] if features.check("jpg_2000") else []),
         *([("AVIF", "RGB", {})] if features.check("avif") else []),
+        *([("HEIF", mode, {}) for mode in ("RGB", "RGBA")] if with_heif() else []),
     ]
     files = []
     for form, mode, options in forms:

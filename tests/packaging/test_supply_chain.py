@@ -103,11 +103,6 @@ def test_what_is_downloaded_by_name_has_its_hash() -> None:
     assert "hexdigest() != SHA256" in sources
 
 
-def test_the_wheel_with_pickles_is_pinned() -> None:
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert "mtcnn==1.0.0" in dependencies
-
-
 def constraints() -> dict[str, str]:
     pins = {}
     for line in (ROOT / "constraints.txt").read_text().splitlines():

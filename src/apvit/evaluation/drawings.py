@@ -30,7 +30,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("pictures need matplotlib: pip install 'apvit[train]'") from error
+        raise ModuleNotFoundError("pictures need matplotlib: pip install 'apvit[figures]'") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -34,7 +34,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("pictures of explanations need matplotlib: pip install 'apvit[demo]'") from error
+        raise ModuleNotFoundError("pictures need matplotlib: pip install 'apvit[figures]'") from error
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 

@@ -60,7 +60,7 @@ def write_timeline(
 def check_timeline() -> None:
     """Raises VideoError without matplotlib."""
     if find_spec("matplotlib") is None:
-        raise VideoError("a timeline needs matplotlib: pip install 'apvit[video]'")
+        raise VideoError("a timeline needs matplotlib: pip install 'apvit[figures]'")
 
 
 def tracks_over_time(
