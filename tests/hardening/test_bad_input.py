@@ -327,7 +327,11 @@ FACE = np.array(TEMPLATES["ferplus-48-v1"].points)
     ("call", "error", "says"),
     [
         (lambda: read_picture(grey() * np.float32(NAN)), PictureError, "must be uint8 .*, not float32; convert it"),
-        (lambda: read_picture(grey()[..., 0]), PictureError, r"must have shape \[H, W, 3\], .*; repeat the gray channel"),
+        (
+            lambda: read_picture(grey()[..., 0]),
+            PictureError,
+            r"must have shape \[H, W, 3\], .*; repeat the gray channel",
+        ),
         (lambda: read_picture(None), PictureError, "cannot read a picture from NoneType; give a path"),  # type: ignore[arg-type]
         (lambda: read_picture(b""), PictureError, "is empty; copy or download"),
         (lambda: align(grey(), FACE * NAN, TEMPLATES["arcface-112"]), AlignmentError, "not finite numbers .*; detect"),
