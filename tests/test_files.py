@@ -22,12 +22,15 @@ from apvit.files import (
     beside,
     check_output,
     completing,
+    counted,
     extended,
     is_special,
+    nearest,
     partial_name,
     reason,
     sentence,
     sha256,
+    unknown,
     write_whole,
 )
 
@@ -262,3 +265,13 @@ def test_small_ones(tmp_path: Path) -> None:
 )
 def test_errors_in_one_sentence(error: Exception, whole: str, without_file: str) -> None:
     assert (sentence(error), reason(error)) == (whole, without_file)
+
+
+def test_unknown_names() -> None:
+    assert unknown("engine", "steam", ("torch", "onnx")) == "unknown engine 'steam'; known are torch, onnx"
+    assert nearest("apvit_tinny", ["apvit_small", "apvit_tiny"]) == " (did you mean 'apvit_tiny'?)"
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 pictures"), (1, "1 picture"), (1200, "1,200 pictures")])
+def test_counts(number: int, text: str) -> None:
+    assert counted(number, "picture") == text

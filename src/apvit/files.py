@@ -1,4 +1,4 @@
-"""Files written whole or not at all, the hashes of files, and errors in one sentence. Everyone's: the bottom floor."""
+"""Files written whole or not at all, their hashes, and what messages have in common. Everyone's: the bottom floor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -184,6 +184,28 @@ def sentence(error: BaseException) -> str:
 def reason(error: BaseException) -> str:
     """`sentence` without the file, for a message that names it itself."""
     return error.strerror if isinstance(error, OSError) and error.strerror else sentence(error)
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """The sentence for a name that is not among the known ones, with the nearest of them.
+
+    >>> unknown("detector", "yunett", ("mtcnn", "yunet"))
+    "unknown detector 'yunett' (did you mean 'yunet'?); known are mtcnn, yunet"
+    """
+    return f"unknown {what} {name!r}{nearest(name, known)}; known are {', '.join(known)}"
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """ " (did you mean 'yunet'?)" for a name that is nearly among the known ones, else nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(name), list(known), 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """The number and the noun: "1 picture", "1,200 pictures"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _follow(path: str | Path) -> tuple[str, int | None]:

@@ -170,7 +170,7 @@ def test_an_option_that_the_dataset_does_not_have(tmp_path):
 def test_not_a_dataset(tmp_path):
     with pytest.raises(DataError, match=r"is not FER\+; expected"):
         verify("ferplus", tmp_path)
-    with pytest.raises(DataError, match=r"unknown dataset 'rafdb'; known are raf-db, ferplus"):
+    with pytest.raises(DataError, match=r"'rafdb' \(did you mean 'raf-db'\?\); known are raf-db, ferplus"):
         verify("rafdb", tmp_path)
 
 

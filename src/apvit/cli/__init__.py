@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -94,6 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             print("interrupted", file=sys.stderr)
+        if stop.code == 2:
+            for name in arguments[: arguments.index("--") if "--" in arguments else None]:
+                if name.startswith("-") and os.path.exists(name):
+                    print(f"a name that begins with - goes after --: apvit {arguments[0]} -- {name}", file=sys.stderr)
         raise
     except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
         said = failure_sentence(error) if isinstance(error, RuntimeError) else sentence(error)

@@ -73,11 +73,6 @@ class Messages:
         self._console.print(Text.assemble((start, style), printable(message)))
 
 
-def counted(number: int, noun: str) -> str:
-    """The number and the noun: "1 picture", "1,200 pictures"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _progress_bar(console: Console, unit: str) -> Progress:
     """With one task; imported only where there is a terminal to show it on."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

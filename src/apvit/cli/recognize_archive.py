@@ -11,7 +11,8 @@ from typing import Any
 import typer
 
 from apvit.cli.interruption import INTERRUPTED
-from apvit.cli.messages import Messages, counted
+from apvit.cli.messages import Messages
+from apvit.files import counted
 
 _COUNTS = ("pictures", "videos", "frames", "faces", "errors")
 

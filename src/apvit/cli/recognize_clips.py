@@ -14,7 +14,7 @@ from apvit.cli.interruption import uninterrupted
 from apvit.cli.messages import Messages
 from apvit.cli.recognize_video import ClipRun, VideoOptions, settings_of
 from apvit.cli.recognize_video_rendering import print_summary
-from apvit.files import beside, extended, is_special, names_folder, sentence, write_whole
+from apvit.files import beside, counted, extended, is_special, names_folder, sentence, write_whole
 from apvit.recognition.video.errors import VideoError
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class Clips:
                 self._fail(clip.source, VideoError(run.error))
             self.results.end(whole=run.whole)
             done = kept is not None and kept.is_done
-            line = f"{run.frames:,} frames of an earlier run" if done else run.counts()
+            line = f"{counted(run.frames, 'frame')} of an earlier run" if done else run.counts()
             self.messages.say(f"{clip.source}: {line}")
             if kept is not None and run.journal is not None and run.frames and run.whole:
                 kept.note(error=run.error)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from apvit.cli.interruption import INTERRUPTED, uninterrupted
-from apvit.cli.messages import Messages, counted
+from apvit.cli.messages import Messages
 from apvit.cli.options import check_outputs, given, refuse
 from apvit.cli.recognize_clips import Clips, Results
 from apvit.cli.recognize_video import VideoOptions, check_options
-from apvit.files import names_folder, partial_name, reason
+from apvit.files import counted, names_folder, partial_name, reason
 
 if TYPE_CHECKING:
     from apvit.recognition import Recognizer

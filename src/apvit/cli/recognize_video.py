@@ -18,7 +18,7 @@ from apvit.cli.interruption import INTERRUPTED, uninterrupted
 from apvit.cli.messages import Messages
 from apvit.cli.options import check_outputs
 from apvit.cli.recognize_video_rendering import Errors, print_summary, render, render_again
-from apvit.files import beside, is_special, names_folder, partial_name
+from apvit.files import beside, counted, is_special, names_folder, partial_name
 
 if TYPE_CHECKING:
     from apvit.recognition import Recognizer
@@ -213,7 +213,8 @@ class ClipRun:
                 self.take(frame)
                 yield frame
             if self.resumed:
-                self.messages.say(f"going on after {self.resumed:,} frames of an earlier run, at {self.last:.1f} s")
+                done = counted(self.resumed, "frame")
+                self.messages.say(f"going on after {done} of an earlier run, at {self.last:.1f} s")
 
     def take(self, frame: VideoFrame) -> None:
         """Count a frame, and hand it on."""
@@ -244,7 +245,7 @@ class ClipRun:
         """What was done, in one line."""
         seconds = time.monotonic() - self.start
         new = self.frames - self.resumed
-        parts = [f"{self.frames:,} frames", f"{self.faces:,} faces in them"]
+        parts = [counted(self.frames, "frame"), f"{counted(self.faces, 'face')} in them"]
         if self.incomplete:
             parts.append(f"{self.incomplete:,} in which a face was left out (see `warning` in the results)")
         if self.progress.skipped:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from apvit.cli.messages import Messages
-from apvit.files import sentence
+from apvit.files import counted, sentence
 from apvit.recognition.video.errors import VideoError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def render_again(source: str, options: VideoOptions, form: str, output: str | No
             copy.write(frame)
         copy.close()
     files = [f"{name} in {path}" for name, path in options.rendered().items() if name not in errors]
-    messages.say("; ".join([f"{summary.frames:,} frames from {table}", *files]))
+    messages.say("; ".join([f"{counted(summary.frames, 'frame')} from {table}", *files]))
     return errors
 
 

@@ -29,7 +29,7 @@ from apvit.data.sources import Source
 from apvit.faces.alignment import TEMPLATES, AlignmentError, AlignmentTemplate
 from apvit.faces.detection import DEFAULT_MIN_FACE
 from apvit.faces.mtcnn import DEFAULT_MIN_SCORE
-from apvit.files import reason
+from apvit.files import reason, unknown
 
 VERSION = 1
 """Raised with every change of this code, or of the detector's, that changes a result: unfinished work starts anew."""
@@ -67,7 +67,7 @@ def align_faces(
     DetectorError where the detector is not installed.
     """
     if choose not in CHOICES:
-        raise DataError(f"unknown choice of face {choose!r}; known are {', '.join(CHOICES)}")
+        raise DataError(unknown("choice of face", choose, CHOICES))
     for name, value in (("size", template.size if size is None else size), ("workers", workers)):
         if value < 1:
             raise DataError(f"{name} must be at least 1, not {value}")

@@ -11,6 +11,7 @@ from apvit.data import aff_wild2, affectnet, expw, ferplus, folder, raf_db, sfew
 from apvit.data.errors import DataError
 from apvit.data.listing import Listing
 from apvit.data.sources import Source
+from apvit.files import unknown
 
 
 class Dataset(Protocol):
@@ -39,7 +40,7 @@ def list_datasets() -> list[str]:
 def get_dataset(name: str) -> Dataset:
     """The dataset called `name`; DataError names the known ones."""
     if name not in DATASETS:
-        raise DataError(f"unknown dataset {name!r}; known are {', '.join(DATASETS)}")
+        raise DataError(unknown("dataset", name, DATASETS))
     return DATASETS[name]
 
 

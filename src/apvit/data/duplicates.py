@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from apvit.data.pictures import Pixels
-from apvit.data.report import Finding, counted
+from apvit.data.report import Finding
+from apvit.files import counted
 
 _SIDE = 32
 _LOW = 16
@@ -118,7 +119,7 @@ def find_duplicates(faces: Iterable[Identified]) -> list[Finding]:
     repeated = [members for members in groups.values() if len(members) > 1]
     findings = []
     if repeated:
-        message = f"{counted(repeated, 'group')} of equal pictures, {sum(map(len, repeated)):,} faces in all"
+        message = f"{counted(len(repeated), 'group')} of equal pictures, {sum(map(len, repeated)):,} faces in all"
         findings.append(Finding("warning", "duplicates", message, tuple(map(_line, repeated))))
     for first, second in combinations(totals, 2):
         shared = [members for members in repeated if {first, second} <= {face.split for face in members}]
@@ -127,13 +128,13 @@ def find_duplicates(faces: Iterable[Identified]) -> list[Finding]:
             standing = [face for members in shared for face in members if face.split == second]
             labelled = sum(face.expression is not None for face in standing)
             message = (
-                f"shared by {first} and {second}: {counted(shared, 'group')} of equal pictures, with "
-                f"{counted(standing, 'face')} of {second}, {labelled:,} of its {totals[second]:,} labelled ones"
+                f"shared by {first} and {second}: {counted(len(shared), 'group')} of equal pictures, with "
+                f"{counted(len(standing), 'face')} of {second}, {labelled:,} of its {totals[second]:,} labelled ones"
             )
             findings.append(Finding("warning", "leaks", message, tuple(map(_line, shared))))
     contradictory = [m for m in repeated if len({face.expression for face in m if face.expression is not None}) > 1]
     if contradictory:
-        message = f"contradictory labels in {counted(contradictory, 'group')} of equal pictures"
+        message = f"contradictory labels in {counted(len(contradictory), 'group')} of equal pictures"
         findings.append(Finding("warning", "contradictions", message, tuple(map(_line, contradictory))))
     return findings
 
@@ -159,8 +160,8 @@ def find_near_duplicates(faces: Sequence[Identified], hashes: Hashes) -> list[Fi
         if len(a):
             differing = int((labelled[a] & labelled[b] & (expressions[a] != expressions[b])).sum())
             message = (
-                f"shared by {first} and {second}: {counted(a, 'pair')} of nearly equal pictures, with "
-                f"{counted(np.flatnonzero(np.bincount(b)), 'face')} of {second}; {differing:,} have different labels"
+                f"shared by {first} and {second}: {counted(len(a), 'pair')} of nearly equal pictures, with "
+                f"{counted(len(set(b)), 'face')} of {second}; {differing:,} have different labels"
             )
             lines = (_line((faces[i], faces[j])) for i, j in zip(a[:MOST_LINES], b[:MOST_LINES], strict=True))
             findings.append(Finding("warning", "near-duplicates", message, tuple(lines)))
@@ -187,11 +188,11 @@ def find_straddling(faces: Iterable[Identified]) -> list[Finding]:
         if shared:
             concerned = [face for members in shared.values() for face in members[second]]
             message = (
-                f"shared by {first} and {second}: {counted(shared, 'group')} (a subject, video or picture), with "
-                f"{counted(concerned, 'face')} of {second}"
+                f"shared by {first} and {second}: {counted(len(shared), 'group')} (a subject, video or picture), with "
+                f"{counted(len(concerned), 'face')} of {second}"
             )
             lines = tuple(
-                f"{name}: {counted(members[first], 'face')} in {first}, {len(members[second]):,} in {second}"
+                f"{name}: {counted(len(members[first]), 'face')} in {first}, {len(members[second]):,} in {second}"
                 for name, members in shared.items()
             )
             findings.append(Finding("warning", "groups", message, lines))

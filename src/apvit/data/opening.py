@@ -10,6 +10,7 @@ from apvit.data.errors import DataError
 from apvit.data.preparing import load_split
 from apvit.data.rows import SPLITS
 from apvit.data.store import Split, read_split
+from apvit.files import unknown
 
 
 def open_split(data: str | Path, split: str | None = None) -> Split:
@@ -20,7 +21,7 @@ def open_split(data: str | Path, split: str | None = None) -> Split:
     """
     path = Path(data)
     if split is not None and split not in SPLITS:
-        raise DataError(f"unknown split {split!r}; known are {', '.join(SPLITS)}")
+        raise DataError(unknown("split", split, SPLITS))
     if path.suffix == ".parquet":
         opened = read_split(path)
         if split not in (None, opened.metadata.split):

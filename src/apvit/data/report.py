@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -66,8 +65,3 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """This as JSON values."""
         return asdict(self)
-
-
-def counted(things: Sized, noun: str) -> str:
-    """Their number and the noun: "1 picture", "1,200 pictures"."""
-    return f"{len(things):,} {noun}{'' if len(things) == 1 else 's'}"

@@ -23,9 +23,10 @@ from apvit.data.listing import Listing
 from apvit.data.pictures import NoFaceError, ReadFace, pixel_group, work_on_faces
 from apvit.data.preparing import Choices, carved_findings
 from apvit.data.reading import Face
-from apvit.data.report import Finding, Report, Severity, counted
+from apvit.data.report import Finding, Report, Severity
 from apvit.data.rows import SPLITS, Progress
 from apvit.data.sources import Source
+from apvit.files import counted
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,16 @@ def verify(
         checked = _check(source, listing, progress)
     findings = []
     if listing.malformed:
-        message = f"malformed: {counted(listing.malformed, 'line')}"
+        message = f"malformed: {counted(len(listing.malformed), 'line')}"
         findings.append(Finding("error", "malformed", message, tuple(listing.malformed)))
     elif not listing.faces:
         findings.append(Finding("error", "malformed", f"{src} names no face; expected {dataset.EXPECTED}"))
     if checked.unreadable:
-        message = f"missing or unreadable: {counted(checked.unreadable, 'picture')}"
+        message = f"missing or unreadable: {counted(len(checked.unreadable), 'picture')}"
         findings.append(Finding("error", "unreadable", message, tuple(checked.unreadable)))
     if checked.boxless:
         severity: Severity = "error" if len(checked.boxless) == len(listing.faces) else "warning"
-        message = f"with a box outside the picture, so `prepare` leaves them out: {counted(checked.boxless, 'face')}"
+        message = f"with a box outside the picture, so `prepare` leaves it out: {counted(len(checked.boxless), 'face')}"
         findings.append(Finding(severity, "boxes", message, tuple(checked.boxless)))
     findings += [Finding("warning", "notes", message) for message in listing.warnings]
     findings += [Finding("warning", "counts", message) for message in compare_counts(listing).values()]

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from apvit.data.errors import DataError
 from apvit.expressions import LABEL_SPACES
+from apvit.files import unknown
 
 LABELS = LABEL_SPACES["ferplus"]
 VOTE_NAMES = (*LABELS.expressions, "unknown", "nf")
@@ -124,7 +125,7 @@ TRAINING_ONLY = frozenset({"crossentropy", "probability", "multi-target"})
 def protocol_for(protocol: str, split: str) -> str:
     """The protocol that `split` gets when the user asks for `protocol`; DataError names the known ones."""
     if protocol not in PROTOCOLS:
-        raise DataError(f"unknown vote protocol {protocol!r}; known are {', '.join(PROTOCOLS)}")
+        raise DataError(unknown("vote protocol", protocol, PROTOCOLS))
     return "majority" if protocol in TRAINING_ONLY and split != "train" else protocol
 
 

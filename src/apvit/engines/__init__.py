@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from apvit.files import unknown
 from apvit.weights import find_weights
 
 from .dial import Keep
@@ -41,9 +42,9 @@ def create_engine(
     used.
     """
     if engine not in ("auto", *ENGINES):
-        raise EngineError(f"unknown engine {engine!r}; known are auto, {', '.join(ENGINES)}")
+        raise EngineError(unknown("engine", engine, ("auto", *ENGINES)))
     if precision not in PRECISIONS:
-        raise EngineError(f"unknown precision {precision!r}; known are {', '.join(PRECISIONS)}")
+        raise EngineError(unknown("precision", precision, PRECISIONS))
     if engine in EXPORTED_ENGINES:  # at once, not only when there is an export to open
         check_installed(engine)
     path = find_weights(ref)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apvit.engines import ENGINES, Engine, EngineError, Keep, create_engine
+from apvit.files import unknown
 from apvit.weights import Card, find_weights
 
 from .cache import cached_export
@@ -110,7 +111,7 @@ def open_contenders(
     """
     for name in engines:
         if name not in ENGINES:
-            raise EngineError(f"unknown engine {name!r}; known are {', '.join(ENGINES)}")
+            raise EngineError(unknown("engine", name, ENGINES))
     path = find_weights(ref)
     settings = (None, *keeps)
     if (compile or precision != "float32") and (path.suffix == SUFFIX or (engines and "torch" not in engines)):

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from apvit.data import Split
 from apvit.engines import Engine
+from apvit.files import unknown
 
 from .corruptions import CORRUPTIONS, Corruption, corrupt
 from .errors import EvaluationError
@@ -111,8 +112,8 @@ def choose_corruptions(names: Sequence[str], engines: dict[str, Engine]) -> tupl
 
     Raises EvaluationError for an unknown name, and for one that was asked for and cannot be.
     """
-    if unknown := [name for name in names if name not in CORRUPTIONS]:
-        raise EvaluationError(f"unknown corruption {unknown[0]!r}; known are {', '.join(CORRUPTIONS)}")
+    if others := [name for name in names if name not in CORRUPTIONS]:
+        raise EvaluationError(unknown("corruption", others[0], CORRUPTIONS))
     without = [name for name, engine in engines.items() if engine.card.preprocessing.alignment is None]
     reason = f"the card of {without[0]} has no alignment template to say where they are" if without else ""
     skipped = {name: reason for name, c in CORRUPTIONS.items() if without and c.needs_landmarks}

@@ -11,6 +11,8 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from apvit.files import unknown
+
 DETECTORS = ("mtcnn", "yunet")
 """Names that `create_detector` knows."""
 
@@ -104,4 +106,4 @@ def create_detector(
         from apvit.faces.yunet import YuNet
 
         return YuNet(min_face=min_face, min_score=min_score, model=model)
-    raise DetectorError(f"unknown detector {name!r}; known are {', '.join(DETECTORS)}")
+    raise DetectorError(unknown("detector", name, DETECTORS))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from apvit.files import unknown
+
 if TYPE_CHECKING:
     from apvit.engines import Engine, Keep
     from apvit.faces.detection import Detector
@@ -31,8 +33,10 @@ def load(
     """
     from apvit.engines import Keep, create_engine
     from apvit.engines.exported import OnnxEngine, OpenVinoEngine
-    from apvit.faces.detection import DEFAULT_MIN_FACE, create_detector
+    from apvit.faces.detection import DEFAULT_MIN_FACE, DETECTORS, DetectorError, create_detector
 
+    if detector not in (*DETECTORS, "none"):
+        raise DetectorError(unknown("detector", detector, (*DETECTORS, "none")))
     search = {"min_face": min_face, "min_detection": min_detection, "detector_model": detector_model}
     if detector == "none" and (useless := [name for name, value in search.items() if value is not None]):
         raise RecognizerError(f"the detector 'none' searches for no faces; leave out {', '.join(useless)}")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.text import Text
 
-from apvit.files import OutputFile, check_output
+from apvit.files import OutputFile, check_output, unknown
 from apvit.recognition.results import Recognition
 
 FORMATS = ("table", "jsonl", "csv", "parquet")
@@ -44,7 +44,7 @@ def check_format(form: str, output: str | Path | None, *, embeddings: bool = Fal
     Where the output cannot be written, OutputError is raised (`files.check_output`).
     """
     if form not in FORMATS:
-        raise SinkError(f"unknown format {form!r}; known are {', '.join(FORMATS)}")
+        raise SinkError(unknown("format", form, FORMATS))
     if form == "table" and output is not None:
         raise SinkError("a table is for the terminal; for a file (--output) choose --format jsonl, csv or parquet")
     if form == "parquet" and output is None:

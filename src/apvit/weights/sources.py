@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from apvit.files import nearest
 from apvit.hub import hub_is_reachable
 
 ASSETS = Path(str(resources.files("apvit"))) / "assets"
@@ -55,9 +56,10 @@ def find_weights(ref: str | Path) -> Path:
             return bundled[name]
     if str(ref) and Path(ref).exists():
         return Path(ref)
+    names = list_weights()
     raise WeightsError(
-        f"no weights {str(ref)!r}: there is no such file, the bundled weights are "
-        f"{', '.join(list_weights()) or 'none'}, and the hub's are written hf://owner/repo[/file][@revision]"
+        f"no weights {str(ref)!r}: there is no such file{nearest(ref, (*DEFAULT_WEIGHTS, *names))}, the bundled "
+        f"weights are {', '.join(names) or 'none'}, and the hub's are written hf://owner/repo[/file][@revision]"
     )
 
 
