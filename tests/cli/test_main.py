@@ -187,3 +187,18 @@ def test_interruption_says_so_and_exits_with_130(
 def test_debug_after_a_double_dash_is_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = run(["recognize", "--weights", "nobody", "--", "--debug"], capsys)
     assert (status, len(err.splitlines())) == (1, 1)
+
+
+def test_a_name_that_begins_with_a_hyphen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-x.jpg").touch()
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["recognize", "-x.jpg"])
+    assert "a name that begins with - goes after --: apvit recognize -- -x.jpg" in capsys.readouterr().err
+
+
+def test_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "apvit", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"apvit {apvit.__version__}\n"

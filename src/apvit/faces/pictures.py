@@ -22,9 +22,6 @@ from apvit.files import reason
 MAX_PIXELS = 178_000_000
 """Default limit of width x height; just below the 178,956,970 at which Pillow itself refuses to go on."""
 
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-"""How files of HEIF call what is in them where that is HEVC, as on telephones (ISO/IEC 23008-12); AVIF is Pillow's."""
-
 # An allow-list, because some of Pillow's other readers start programs (EPS runs Ghostscript) or are rarely tested.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
