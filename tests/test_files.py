@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -243,6 +244,21 @@ def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def test_folders_and_files_are_not_special(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     assert not any(map(is_special, (tmp_path, tmp_path / "a", tmp_path / "none")))
+
+
+@pytest.mark.parametrize("name", ["table.csv", "link.csv"])
+def test_a_full_disk_is_said_with_the_name_of_the_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link.csv").symlink_to("table.csv")
+    file = OutputFile(tmp_path / name)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            file.write(b"x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        file.close(whole=False)
+    assert sentence(caught.value).endswith("table.csv.partial")
 
 
 def test_small_ones(tmp_path: Path) -> None:

@@ -103,8 +103,13 @@ class OutputFile:
 
     def write(self, data: bytes) -> None:
         """Write and flush, so that a pipe sees it now and a killed run keeps it."""
-        self.stream.write(data)
-        self.stream.flush()
+        try:
+            self.stream.write(data)
+            self.stream.flush()
+        except OSError as error:  # of a descriptor, so it names no file
+            if self.path is not None:
+                error.filename = os.fspath(self._partial or self.path)
+            raise
 
     def close(self, *, whole: bool = True) -> None:
         """Give the file its name, unless the run that wrote it is not `whole`."""

@@ -212,7 +212,7 @@ def test_verify_finds_errors(root):
     result = run("verify", "ferplus", root)
     assert result.exit_code == 1
     assert "error: missing or unreadable: 1 picture\n" in result.stdout
-    assert "failed: 1 errors" in result.stdout
+    assert "failed: 1 error, " in result.stdout
 
 
 def test_verify_as_json(root):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apvit.cli.help import Command, Group
+from apvit.cli.messages import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -440,7 +441,10 @@ def _show_report(report: Report, *, failed: bool) -> None:
             console.print(f"  and {len(finding.details) - SHOWN_DETAILS:,} more (--format json has all)")
     errors = sum(finding.severity == "error" for finding in report.findings)
     warnings = len(report.findings) - errors
-    console.print(f"{'failed' if failed else 'passed'}: {errors} errors, {warnings} warnings", highlight=False)
+    console.print(
+        f"{'failed' if failed else 'passed'}: {counted(errors, 'error')}, {counted(warnings, 'warning')}",
+        highlight=False,
+    )
 
 
 def _beside(count: int, published: int | None) -> str:
