@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apvit.cli.help import Command, Group
-from apvit.cli.messages import counted
+from apvit.files import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
