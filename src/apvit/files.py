@@ -204,7 +204,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
     """ " (did you mean 'yunet'?)" for a name that is nearly among the known ones, else nothing."""
     from difflib import get_close_matches
 
-    near = get_close_matches(str(name), list(known), 1)
+    near = get_close_matches(str(name), list(known), 1, cutoff=0.7)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

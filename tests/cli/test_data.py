@@ -239,7 +239,7 @@ def test_long_findings_are_cut_in_text_and_whole_in_json(root):
     [
         (("prepare", "ferplus", "{}/gone", "{}/out"), "gone does not exist; expected a folder or zip"),
         (("prepare", "ferplus", "{}", "{}/out", "--protocol", "max"), "unknown vote protocol 'max'; known are"),
-        (("prepare", "fer", "{}", "{}/out"), "unknown dataset 'fer' (did you mean 'ferplus'?); known are raf-db"),
+        (("prepare", "fer", "{}", "{}/out"), "unknown dataset 'fer'; known are raf-db, ferplus"),
         (("verify", "ferplus", "{}"), "is not FER+; expected"),
     ],
 )  # fmt: skip

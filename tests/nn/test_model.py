@@ -169,6 +169,8 @@ def test_wrong_arguments(overrides, message):
 def test_unknown_architecture():
     with pytest.raises(ValueError, match="'apvit_huge'; known are apvit_base, apvit_small, apvit_tiny, transfer_base"):
         create_model("apvit_huge")
+    with pytest.raises(ValueError, match=r"'apvit_tinny' \(did you mean 'apvit_tiny'\?\); known are"):
+        create_model("apvit_tinny")
 
 
 @pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES)
@@ -272,3 +274,16 @@ def test_any_shape_runs(size, channels, heads, rate, batch):
     logits, trace = model(torch.randn(batch, channels, size, size), return_trace=True)
     assert logits.shape == (batch, 3)
     assert trace.patches.shape[1] == max(int((size // 4) ** 2 * rate), 1)
+
+
+def test_numpys_numbers_count_as_numbers() -> None:
+    np = pytest.importorskip("numpy")
+    keep = (np.int32(3), np.float64(1), None, 1)
+    config = create_model("apvit_tiny", num_classes=np.int64(8), patch_keep=np.float32(0.5), token_keep=keep).config
+    assert config == create_model("apvit_tiny", num_classes=8, patch_keep=0.5, token_keep=(3, 1.0, None, 1)).config
+    assert json.loads(json.dumps(config.to_dict()))["token_keep"] == [3, 1.0, None, 1]
+
+
+def test_what_other_libraries_call_it() -> None:
+    with pytest.raises(ValueError, match=r"trained ones come from apvit\.load_weights"):
+        create_model("apvit_tiny", pretrained=True)

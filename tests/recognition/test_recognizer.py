@@ -445,3 +445,8 @@ def test_importing_the_room_needs_no_torch() -> None:
         "sys.exit(', '.join({'torch', 'lightning', 'pyarrow'} & set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_numpys_numbers_are_numbers(weights: Path, photographs: dict[str, Path]) -> None:
+    options = {"max_faces": np.int64(1), "workers": np.int32(1), "batch_size": np.uint8(4), "min_face": np.float32(30)}
+    assert len(Recognizer(weights, **options)(photographs["astronaut"])) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -67,8 +68,12 @@ def create_model(name: str, **overrides: Any) -> HybridModel:
 
 def make_config(name: str, **overrides: Any) -> HybridConfig:
     """The hyper-parameters that `create_model` makes a model of; raises as it does."""
+    if "pretrained" in overrides:
+        raise ValueError("create_model makes random weights; trained ones come from apvit.load_weights('apvit_tiny')")
     if name not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {name!r}; known are {', '.join(ARCHITECTURES)}")
+        close = difflib.get_close_matches(name, ARCHITECTURES, n=1, cutoff=0.85)
+        meant = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ValueError(f"unknown architecture {name!r}{meant}; known are {', '.join(ARCHITECTURES)}")
     config = ARCHITECTURES[name]
     try:
         return type(config).from_dict({**config.to_dict(), **overrides})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, Self, overload
 
 import torch
@@ -45,6 +46,8 @@ class HybridConfig:
     def __post_init__(self) -> None:
         if self.family != type(self).family:
             raise ValueError(f"family must be {type(self).family!r} in {type(self).__name__}, got {self.family!r}")
+        for entry in fields(self):
+            object.__setattr__(self, entry.name, _plain(getattr(self, entry.name)))
         # Tuples, so that a configuration read from JSON or YAML equals one written in Python.
         object.__setattr__(self, "stem_stages", tuple((int(c), int(u)) for c, u in self.stem_stages))
         for name in ("image_size", "in_channels", "num_classes", "stem_width", "dim", "depth", "num_heads"):
@@ -108,6 +111,15 @@ class HybridConfig:
             return cls(**values)
         except TypeError as error:
             raise ValueError(f"malformed hyper-parameters: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Python's own numbers for numpy's, also in tuples and lists, so that JSON can hold them; all else as it is."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_plain, value))
+    if isinstance(value, (bool, int, float)) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 class Trace(NamedTuple):

@@ -8,6 +8,7 @@ Both keep the order of what survives. Scores come from the network itself; nothi
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +40,13 @@ def keep_count(total: int, keep: int | float | None) -> int:
     """
     if keep is None:
         return total
-    if isinstance(keep, float):
+    if not isinstance(keep, Integral):
         if not 0.0 < keep <= 1.0:
             raise ValueError(f"a keep rate must lie in (0, 1], got {keep}")
         return max(int(total * keep), 1)
     if not 1 <= keep <= total:
         raise ValueError(f"a keep count must lie in 1..{total} (the number there is), got {keep}")
-    return keep
+    return int(keep)
 
 
 def select_top(scores: Tensor, count: int) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -92,7 +93,7 @@ class Recognizer:
         from apvit.engines.exported import OpenVinoEngine
 
         for name, value in (("batch_size", batch_size), ("workers", workers), ("max_faces", max_faces)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
                 raise RecognizerError(f"{name} must be a positive whole number, got {value!r}")
         if not 0 <= min_probability <= 1:
             raise RecognizerError(f"min_probability must lie in 0..1, got {min_probability}")

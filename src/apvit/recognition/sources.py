@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from io import BufferedIOBase, IOBase
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -304,7 +305,9 @@ class _Expansion:
         else:
             recursive = "**" in Path(name).parts
             found = False
-            for match in self._match(Path(name).anchor, [p for p in Path(name).parts if p != Path(name).anchor]):
+            parts = [part for part in Path(name).parts if part != Path(name).anchor]
+            ends = [part != "**" or after != "**" for part, after in pairwise([*parts, ""])]  # "**/**" is "**"
+            for match in self._match(Path(name).anchor, list(compress(parts, ends))):
                 if not os.path.isdir(match):
                     found = True
                     yield match

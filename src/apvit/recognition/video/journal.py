@@ -67,8 +67,12 @@ class Journal:
         """Add one frame; it is on its way to the disk when this returns."""
         if self._stream is None:
             self._stream = self.path.open("ab")
-        self._stream.write(json_line(frame))
-        self._stream.flush()
+        try:
+            self._stream.write(json_line(frame))
+            self._stream.flush()
+        except OSError as error:  # a full disk does not say where
+            error.filename = error.filename or str(self.path)
+            raise
 
     def frames(self) -> Iterator[VideoFrame]:
         """All frames written so far, this run's and the earlier one's."""
