@@ -65,7 +65,7 @@ def test_keeps(tmp_path: Path, options: list[str], patch_keep: float | None, tok
     ("arguments", "message"),
     [
         (["nowhere.pth", "out.safetensors"], "no checkpoint 'nowhere.pth': there is no such file"),
-        ([SOURCE, "out.safetensors"], "token_keep has 8 entries, but the model has 6 blocks"),
+        ([SOURCE, "out.safetensors"], "--token-keep has 8 entries, but the model has 6 blocks"),
         ([SOURCE, "out.safetensors", *TINY3, "--heads", "5"], "dim 48 is not a multiple of num_heads 5"),
         ([SOURCE, "out.safetensors", *TINY3, "--labels", "emotions"], "unknown label space 'emotions'"),
         ([SOURCE, "out.safetensors", *TINY3, "--patch-keep", "most"], "'most' is neither a count, a rate nor none"),

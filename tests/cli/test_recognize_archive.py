@@ -46,7 +46,7 @@ def test_options_that_do_not_go_together(run, arguments: list[str], message: str
 def test_without_ray_the_extra_is_named(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     status, err = run("in", "--ray", "local", "--output", "out")
-    assert (status, err) == (1, "error: --ray needs Ray: pip install 'apvit[archive]'\n")
+    assert (status, err) == (1, "error: an archive needs Ray: pip install 'apvit[archive]'\n")
     assert not Path("out").exists()
 
 

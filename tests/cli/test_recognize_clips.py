@@ -184,7 +184,9 @@ def test_names_that_other_commands_read_are_errors_between_the_others(run, study
     assert status == 1
     assert [record.get("error") is None for record in lines(out)] == [False, False, True, True, True, True]
     assert "error: list.txt is a list, which is read from standard input" in err
-    assert "error: s3://bucket/a.jpg is a URI, which is read as an archive only; add --ray local" in err
+    assert (
+        "error: s3://bucket/a.jpg is a URI, which only an archive run reads: `apvit recognize INPUT --ray local" in err
+    )
 
 
 def test_a_run_that_was_stopped_goes_on(run, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,7 @@ def test_faces_listed_as_also_in_test(load, tmp_path, faces, write_folders):
     assert splits["valid"].sources == SOURCES["valid"]
     assert splits["valid"].metadata.leaks["also_in_test"] == {"rows": 1, "labelled": 0}
     assert splits["train"].metadata.inputs["also.csv"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert not any("also-in-test" in warning for warning in prepared.warnings)
+    assert not any("also_in_test" in warning for warning in prepared.warnings)
 
 
 def test_a_list_for_other_data_is_reported(load, tmp_path, faces, write_folders):

@@ -181,7 +181,7 @@ def test_carved_splits(tmp_path, name):
         assert [warning.partition("; the first: ")[0] for warning in prepared.warnings if "nearly" in warning] == near
         assert bool(near) == (shared[choice] > 0)
         assert not near or near[0].endswith(
-            "valid is carved from train: name a person or a video as a group with --group-pattern"
+            "valid is carved from train: name a person or a video as a group with group_pattern"
         )
         assert not report.failed()
         assert report.failed(strict=True) == bool(report.findings)
@@ -204,8 +204,8 @@ def test_a_column_of_groups_goes_before_names(tmp_path):
     assert prepared.description == "labels.csv"
     assert set(read_split(out / "train.parquet").groups) < {"00000009", "00000010", "00000011"}
     near = next(warning for warning in prepared.warnings if "nearly equal" in warning)
-    assert "--group-pattern" not in near
-    with pytest.raises(DataError, match=r"labels.csv has a column group: leave out group-pattern"):
+    assert "group_pattern" not in near
+    with pytest.raises(DataError, match=r"labels.csv has a column group: leave out group_pattern"):
         prepare("folder", root, out, group_pattern="(S)")
     trees.write_text(root / "labels.csv", "\n".join(["path,label", *(line.rpartition(",")[0] for line in lines)]))
     assert "12 groups of 72 pictures" in prepare("folder", root, out).description
@@ -214,8 +214,8 @@ def test_a_column_of_groups_goes_before_names(tmp_path):
 def test_groups_that_are_too_large(tmp_path):
     root, out = trees.ck(tmp_path / "root"), tmp_path / "out"
     message = (
-        r"the 12 groups of train are too large for a valid split of 0.02 of its faces: give a larger valid-share, or 0 "
-        r"for none; these are 12 groups of 72 pictures by the pattern .*: --group-pattern names others, or none"
+        r"the 12 groups of train are too large for a valid split of 0.02 of its faces: give a larger valid_share, or 0 "
+        r"for none; these are 12 groups of 72 pictures by the pattern .*: group_pattern names others, or none"
     )
     with pytest.raises(DataError, match=message) as error:
         prepare("folder", root, out, valid_share=0.02)
@@ -228,7 +228,7 @@ def test_what_few_groups_do_not_hold_is_said(tmp_path):
     root = trees.ck(tmp_path / "root")
     warnings = prepare("folder", root, tmp_path / "out").warnings
     missing, few = warnings
-    assert re.match(r"valid, carved from train in whole groups, has no face of .*: a larger valid-share takes", missing)
+    assert re.match(r"valid, carved from train in whole groups, has no face of .*: a larger valid_share takes", missing)
     assert few.startswith("valid, carved from train, holds 1 group (a person, video or picture), so figures and")
     assert [finding.message for finding in verify("folder", root).findings] == warnings
     assert prepare("folder", root, tmp_path / "out", valid_share=0.5).warnings == []

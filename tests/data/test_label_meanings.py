@@ -166,7 +166,7 @@ def test_names_that_are_numbers_have_to_be_stated(tmp_path, name):
     root, dataset = tmp_path / "root", name.split(",")[0]
     NUMBERED_FOLDERS[name](root)
     for refuse in (lambda: prepare(dataset, root, tmp_path / "out"), lambda: verify(dataset, root)):
-        with pytest.raises(DataError, match="give `apvit data prepare` the option --labels 0=EXPRESSION"):
+        with pytest.raises(DataError, match="state it: `apvit data prepare --labels 0=EXPRESSION"):
             refuse()
     labels = dict(enumerate(ABC.split()))
     prepare(dataset, root, tmp_path / "out", labels=labels, valid_share=0)

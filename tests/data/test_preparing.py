@@ -155,10 +155,10 @@ def test_subjects_do_not_straddle_a_carved_valid(tmp_path, load):
     ("name", "options", "message"),
     [
         ("raf-db", {"protocol": "majority"}, "raf-db has no option protocol; its own are pictures"),
-        ("ferplus", {"min_confidence": 3}, "ferplus has no option min-confidence; its own are protocol, also-in-test"),
-        ("folder", {"valid_share": 0.2}, "the splits of folder in .* are given, none is drawn: leave out valid-share"),
+        ("ferplus", {"min_confidence": 3}, "ferplus has no option min_confidence; its own are protocol, also_in_test"),
+        ("folder", {"valid_share": 0.2}, "the splits of folder in .* are given, none is drawn: leave out valid_share"),
         ("folder", {"seed": 1}, "the splits of folder in .* are given, none is drawn: leave out seed"),
-        ("expw", {"valid_share": 0.1}, "the splits of expw in .* are given, none is drawn: leave out valid-share"),
+        ("expw", {"valid_share": 0.1}, "the splits of expw in .* are given, none is drawn: leave out valid_share"),
         ("raf-db", {"valid_share": 1.0}, "the share of train that becomes valid is 0 or more and below 1, not 1.0"),
         ("raf-db", {"pictures": "gone"}, "has no pictures in a folder 'gone'"),
     ],

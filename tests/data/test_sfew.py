@@ -95,7 +95,7 @@ def test_a_folder_that_is_no_expression(tmp_path):
     (root / "Train/Train_Aligned_Faces/Happy").rename(root / "Train/Train_Aligned_Faces/Joyful")
     assert listed(root).malformed == [
         "Train/Train_Aligned_Faces/Joyful with 4 pictures is called as no expression of SFEW (Angry to Surprise); "
-        "give `apvit data prepare` the option --labels Joyful=EXPRESSION"
+        "state what it means: `apvit data prepare --labels Joyful=EXPRESSION`"
     ]
 
 

@@ -35,7 +35,7 @@ def test_offline_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         create_detector("yunet")
     assert str(caught.value) == (
         f"YuNet's model is not in the Hugging Face cache and cannot be downloaded; get {FILE} from "
-        f"https://huggingface.co/{REPOSITORY} and give its path: --detector-model FILE (in Python detector_model=...)"
+        f"https://huggingface.co/{REPOSITORY} and give its path: detector_model='FILE'"
     )
 
 

@@ -374,7 +374,7 @@ def test_another_job_is_refused_in_one_sentence(other: Job, message: str, tmp_pa
     folder.start(other)  # nothing was done yet, so nothing is lost
     folder.start(JOB)
     folder.publish(0, b"")
-    with pytest.raises(ArchiveError, match=rf"holds the results of another job {message}; choose another --output"):
+    with pytest.raises(ArchiveError, match=rf"holds the results of another job {message}; choose another output"):
         folder.start(other)
     assert folder.start(JOB) == {0}
 
@@ -666,7 +666,10 @@ def test_the_archive_says_what_is_wrong_before_any_work(tree: Path, weights: Pat
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("127.0.0.1:1", r"no Ray cluster answers at '127.0.0.1:1' \(Connection refused\); start one .*--ray local$"),
+        (
+            "127.0.0.1:1",
+            r"no Ray cluster answers at '127.0.0.1:1' \(Connection refused\); start one .* name 'local'",
+        ),
         ("ray://127.0.0.1:1", r"no Ray cluster answers at 'ray://127.0.0.1:1' \(Connection refused\)"),
         ("127.0.0.1:99999", "no Ray cluster answers at '127.0.0.1:99999'"),
         ("nosuch.invalid:6379", "no Ray cluster answers at 'nosuch.invalid:6379'"),

@@ -144,7 +144,7 @@ def test_what_loading_raises_ends_the_job_in_a_sentence(pictures: Path, weights:
 
 
 def test_no_cluster(archive: Archive) -> None:
-    with pytest.raises(ArchiveError, match=r"no Ray cluster answers at 'auto' .*--ray local"):
+    with pytest.raises(ArchiveError, match=r"no Ray cluster answers at 'auto' .*name 'local', which is this machine"):
         list(archive.run("auto"))
 
 

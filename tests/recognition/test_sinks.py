@@ -187,7 +187,7 @@ def test_a_full_disk_is_an_error_and_gives_no_file(tmp_path: Path) -> None:
     [
         ("xml", None, False, "unknown format 'xml'; known are table, jsonl, csv, parquet"),
         ("table", "o", False, "a table is for the terminal"),
-        ("parquet", None, False, "name a file with --output"),
+        ("parquet", None, False, "name an output file"),
         ("csv", None, True, "no column for embeddings"),
         ("csv", ".", False, "is a folder"),
         ("csv", "nowhere/o", False, "does not exist"),

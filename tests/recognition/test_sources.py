@@ -288,7 +288,9 @@ def test_what_only_an_archive_reads_is_named_with_the_option_for_it(
     with tarfile.open("a.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("a.png"))
     Path("a.txt").write_text("b.png\n")
-    with pytest.raises(PictureError, match="add --ray local --output FOLDER") as caught:
+    with pytest.raises(
+        PictureError, match=r"archive run(?: reads)?: `apvit recognize INPUT --ray local --output FOLDER`"
+    ) as caught:
         read_source(name)
     assert str(caught.value).startswith(f"{name} is a")
     with pytest.raises(PictureError, match="does not exist"):
@@ -301,8 +303,8 @@ def test_a_folder_of_shards_alone_names_the_option(tmp_path: Path) -> None:
     warnings: list[str] = []
     assert not list(expand_sources([str(tmp_path)], warn=warnings.append))
     assert warnings == [
-        f"no pictures or videos in the folder {tmp_path}; its tar and Parquet files are read with --ray local --output "
-        "FOLDER"
+        f"no pictures or videos in the folder {tmp_path}; its tar and Parquet files are read by "
+        "`apvit recognize INPUT --ray local --output FOLDER`"
     ]
 
 

@@ -120,7 +120,7 @@ def test_every(tmp_path: Path, text: str | int, taken: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "0s", "s", "infs", "nans", "1.5", 0])
 def test_what_every_cannot_be(text: str | int) -> None:
-    with pytest.raises(VideoError, match="--every must be a number of frames"):
+    with pytest.raises(VideoError, match="every must be a number of frames"):
         Every.parse(text)
 
 

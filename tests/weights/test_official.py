@@ -291,7 +291,7 @@ def test_convert_labels(tmp_path: Path, official: StateDict, classes: int, label
             lambda s: s.update({"head.fc.weight": torch.zeros(6, 48), "head.fc.bias": torch.zeros(6)}),
             None,
             CheckpointError,
-            "has 6 classes instead of 7 or 8; name the order of its labels (--labels)",
+            "has 6 classes instead of 7 or 8; name their order (labels='...')",
         ),
         (lambda s: None, "affectnet-8", CardError, "num_classes is 7, but the number of labels is 8"),
         (lambda s: None, "emotions", ValueError, "unknown label space 'emotions'"),

@@ -25,6 +25,7 @@ from apvit.cli.robustness import robustness
 from apvit.cli.serve import serve
 from apvit.cli.train import TrainCommand, train
 from apvit.cli.tune import tune
+from apvit.cli.wording import in_options
 from apvit.files import sentence
 from apvit.runtimes import failure_sentence
 
@@ -104,7 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said = failure_sentence(error) if isinstance(error, RuntimeError) else sentence(error)
         if debug or said is None:
             raise
-        print(f"error: {said}{' (--debug shows where)' if isinstance(error, RuntimeError) else ''}", file=sys.stderr)
+        print(
+            f"error: {in_options(said)}{' (--debug shows where)' if isinstance(error, RuntimeError) else ''}",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apvit.cli.help import Command, Group
+from apvit.cli.wording import in_options
 from apvit.files import counted
 
 if TYPE_CHECKING:
@@ -371,7 +372,7 @@ def _show_warnings(warnings: list[str]) -> None:
 
     console = Console(stderr=True)
     for warning in warnings:
-        console.print(f"[yellow]warning[/yellow]: {escape(warning)}", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]warning[/yellow]: {escape(in_options(warning))}", soft_wrap=True, highlight=False)
 
 
 def _show_prepared(prepared: Prepared, name: str, src: Path, out: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from apvit.cli.wording import speak_for
+
 
 class _Tidy:
     """For a command of typer's: paragraphs of help are lines for the terminal to wrap, and switches name no type."""
@@ -26,7 +28,12 @@ class _Tidy:
 
 
 class Command(_Tidy, TyperCommand):
-    """A command whose help is tidy."""
+    """A command whose help is tidy, and whose messages name its options."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        """The context to run in; from here on, what is said is said of this command."""
+        speak_for(self)
+        return super().make_context(*arguments, **extra)
 
 
 class Group(_Tidy, TyperGroup):

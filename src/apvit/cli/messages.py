@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from apvit.cli.wording import in_options
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -55,11 +57,11 @@ class Messages:
 
     def warn(self, message: str) -> None:
         """Something the user may not have meant."""
-        self._print("warning: ", "yellow", message)
+        self._print("warning: ", "yellow", in_options(message))
 
     def error(self, message: str) -> None:
         """Something that could not be used."""
-        self._print("error: ", "red", message)
+        self._print("error: ", "red", in_options(message))
 
     def say(self, message: str) -> None:
         """What was done."""

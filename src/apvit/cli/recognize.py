@@ -27,6 +27,7 @@ from apvit.cli.options import (
 from apvit.cli.recognize_archive import recognize_archive
 from apvit.cli.recognize_pictures import PictureOptions, recognize_pictures
 from apvit.cli.recognize_video import VideoOptions, recognize_video
+from apvit.cli.wording import in_options
 from apvit.files import names_folder
 
 SPEED, VIDEOS, ARCHIVES = "Speed", "Videos", "Archives"
@@ -289,4 +290,4 @@ def _check_format(form: str, output: str | None, *, embeddings: bool) -> None:
     try:
         check_format(form, output, embeddings=embeddings)
     except SinkError as error:
-        raise typer.BadParameter(str(error), param_hint="--format") from None
+        raise typer.BadParameter(in_options(str(error)), param_hint="--format") from None

@@ -18,6 +18,7 @@ from apvit.cli.interruption import INTERRUPTED, uninterrupted
 from apvit.cli.messages import Messages
 from apvit.cli.options import check_outputs
 from apvit.cli.recognize_video_rendering import Errors, print_summary, render, render_again
+from apvit.cli.wording import in_options
 from apvit.files import beside, counted, is_special, names_folder, partial_name
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ def _refusing(option: str) -> Iterator[None]:
     try:
         yield
     except VideoError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
+        raise typer.BadParameter(in_options(str(error)), param_hint=option) from None
 
 
 def settings_of(

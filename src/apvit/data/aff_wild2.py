@@ -170,7 +170,7 @@ def _frame_labels(files: LabelFiles, name: str, classes: int, numbering: Numberi
         hint = ""
         if sorted(header) in map(sorted, expected):
             stated = written_labels(dict(enumerate(header)))
-            hint = f"; if that is its order, give `apvit data prepare` the option --labels {stated}"
+            hint = f"; if that is its order, run `apvit data prepare --labels {stated}`"
         files.malformed.append(f"{name} begins with {','.join(header)[:80]!r}; expected {whole}{hint}")
         return []
     while lines and not lines[-1].strip():

@@ -54,11 +54,8 @@ def list_source(dataset: Dataset, source: Source, options: dict[str, Any]) -> Li
     """The dataset's faces as its layout describes them; DataError for an option that it does not have."""
     known = options_of(dataset)
     if unknown := [name for name in options if name not in known]:
-        own = ", ".join(name.replace("_", "-") for name in known)
-        raise DataError(
-            f"{dataset.NAME} has no option {unknown[0].replace('_', '-')}; "
-            + (f"its own are {own}" if own else "it has none of its own")
-        )
+        own = f"its own are {', '.join(known)}" if known else "it has none of its own"
+        raise DataError(f"{dataset.NAME} has no option {unknown[0]}; {own}")
     return dataset.list_faces(source, **options)
 
 

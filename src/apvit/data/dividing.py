@@ -64,7 +64,7 @@ def divide(
     if not goes.any():
         raise DataError(
             f"the {len(set(groups))} groups of train are too large for a valid split of {valid_share:g} of its faces: "
-            "give a larger valid-share, or 0 for none"
+            "give a larger valid_share, or 0 for none"
         )
     valid = divided.faces["valid"] = _select(train, goes)
     divided.faces["train"] = _select(train, ~goes)

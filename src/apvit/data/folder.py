@@ -74,7 +74,7 @@ def list_faces(
     space = LabelSpace(NAME, tuple(name for name in EXPRESSIONS if name in used))
     has_groups = any(face.group for face, _ in entries)
     if has_groups and group_pattern not in (AUTO, NONE):
-        raise DataError(f"{table} has a column group: leave out group-pattern, or empty that column")
+        raise DataError(f"{table} has a column group: leave out group_pattern, or empty that column")
     pictures, expressions = [face.picture for face, _ in entries], [name for _, name in entries]
     groups = find_groups(pictures, expressions, NONE if has_groups else group_pattern)
     faces = [

@@ -45,7 +45,6 @@ _ORDERS = {
         }.items()
     },
 }
-_PREPARE = "`apvit data prepare` the option"
 _FITS = 0.1
 """Largest distance, as `_distance` has it, of counts that fit an order."""
 _ENOUGH = 100
@@ -65,7 +64,7 @@ def hint(word: str) -> str:
 def ask_for(words: Iterable[str]) -> str:
     """What to do about numbers, or names, of which nobody said what they mean: the end of a sentence."""
     every = ",".join(f"{word}=EXPRESSION" for word in words)
-    return f"a number means something else in every dataset: give `apvit data prepare` the option --labels {every}"
+    return f"a number means something else in every dataset: state it: `apvit data prepare --labels {every}`"
 
 
 def parse_labels(text: str) -> dict[str, str]:
@@ -83,6 +82,10 @@ def parse_labels(text: str) -> dict[str, str]:
 def written_labels(meanings: Mapping[Any, str]) -> str:
     """The text that `parse_labels` reads."""
     return ",".join(f"{number}={name}" for number, name in meanings.items())
+
+
+def _stating(meanings: Mapping[Any, str]) -> str:
+    return f"`apvit data prepare --labels {written_labels(meanings)}`"
 
 
 def stated_protocol(meanings: Mapping[Any, str]) -> str:
@@ -203,10 +206,9 @@ class Numbering:
             likely = [fit for fit in fits if fit.distance < fits[0].distance + _CLEAR and fits[0].distance > _EXACT]
             likely = likely or fits[:1]
         if len(likely) == 1:
-            best = f"--labels {written_labels(likely[0].meanings)}"
-            raise DataError(f"{sentence}the counts fit {likely[0].title} best, so give {_PREPARE} {best}")
-        choices = " or ".join(f"--labels {written_labels(fit.meanings)} if they are in {fit.title}" for fit in likely)
-        raise DataError(f"{sentence}give {_PREPARE} {choices}")
+            raise DataError(f"{sentence}the counts fit {likely[0].title} best, so run {_stating(likely[0].meanings)}")
+        choices = " or ".join(f"{_stating(fit.meanings)} if they are in {fit.title}" for fit in likely)
+        raise DataError(f"{sentence}run {choices}")
 
     def _refuse_counts(self, where: Path, published: Mapping[str, int], best: _Fit) -> None:
         own = self._distance(published, self._meanings)
@@ -217,9 +219,8 @@ class Numbering:
         name = self._meanings[odd]
         raise DataError(
             f"the counts of {self._dataset} in {where} do not fit the published numbering ({self._found[odd]:,} faces "
-            f"have the label {odd}, published are {published[name]:,} of {name}) but fit {best.title}: give {_PREPARE} "
-            f"--labels {written_labels(best.meanings)}, or if they are the published ones after all, --labels "
-            f"{written_labels(self._meanings)}"
+            f"have the label {odd}, published are {published[name]:,} of {name}) but fit {best.title}: run "
+            f"{_stating(best.meanings)}, or if they are the published ones after all, {_stating(self._meanings)}"
         )
 
     def _fits(self, published: Mapping[str, int], bases: Collection[int]) -> list[_Fit]:

@@ -63,7 +63,7 @@ class Choices:
         if takes_seed and self.seed is not None:
             options = options | {"seed": self.seed}
         listing = list_source(dataset, source, options)
-        for option, given, used in (("valid-share", self.valid_share, False), ("seed", self.seed, takes_seed)):
+        for option, given, used in (("valid_share", self.valid_share, False), ("seed", self.seed, takes_seed)):
             if listing.faces and not _lacks_valid(listing) and given is not None and not used:
                 raise DataError(
                     f"the splits of {dataset.NAME} in {source.path} are given, none is drawn: leave out {option}"
@@ -83,7 +83,7 @@ class Choices:
         except DataError as error:
             if not listing.grouping:
                 raise
-            raise DataError(f"{error}; these are {listing.grouping}: --group-pattern names others, or none") from None
+            raise DataError(f"{error}; these are {listing.grouping}: group_pattern names others, or none") from None
 
     def carved_share(self, listing: Listing) -> float:
         """Share of train that becomes valid."""
@@ -189,20 +189,20 @@ def carved_findings(listing: Listing, divided: Divided) -> list[Finding]:
     """What is wrong with the valid split where it was carved, and what to do."""
     if divided.carved is None:
         return []
-    remedy = "" if listing.grouping is None else ": name a person or a video as a group with --group-pattern"
+    remedy = "" if listing.grouping is None else ": name a person or a video as a group with group_pattern"
     findings = [
         replace(finding, message=f"{finding.message}; valid is carved from train{remedy}")
         for finding in find_carved(divided.faces, listing.labels)
     ]
     train, valid = ({face.listed.label for face in divided.faces[split]} for split in ("train", "valid"))
     if missing := [name for label, name in enumerate(listing.labels.expressions) if label in train - valid]:
-        message = f"valid, carved from train in whole groups, has no face of {', '.join(missing)}: a larger valid-share"
+        message = f"valid, carved from train in whole groups, has no face of {', '.join(missing)}: a larger valid_share"
         findings.append(Finding("warning", "counts", f"{message} takes more groups"))
     if (groups := len({face.group for face in divided.faces["valid"]})) < FEW_GROUPS:
         message = (
             f"valid, carved from train, holds {groups} group{'' if groups == 1 else 's'} (a person, video or picture)"
         )
-        remedy = "so figures and intervals on it say little of others: a larger valid-share takes more groups"
+        remedy = "so figures and intervals on it say little of others: a larger valid_share takes more groups"
         findings.append(Finding("warning", "groups", f"{message}, {remedy}"))
     return findings
 
@@ -267,7 +267,7 @@ class _Preparation:
         if self._choices.drop_leaks and "train" in wanted and "test" not in self._present and can_be_told:
             self.warnings.append(
                 "there is no test split here, so training faces that stand in it could not be found: name them with "
-                "--also-in-test FILE"
+                "also_in_test"
             )
 
     def _note_left_out(self, readout: Readout) -> None:

@@ -93,8 +93,8 @@ def list_faces(source: Source, *, pictures: str = "aligned", labels: Mapping[Any
     unknown = Counter(name.rpartition("/")[0] for name, _, _, label in chosen if label is None)
     for folder, count in unknown.items():
         files.malformed.append(
-            f"{folder} with {count} pictures is called as no expression of SFEW (Angry to Surprise); give `apvit "
-            f"data prepare` the option --labels {folder.rpartition('/')[2]}=EXPRESSION"
+            f"{folder} with {count} pictures is called as no expression of SFEW (Angry to Surprise); state what "
+            f"it means: `apvit data prepare --labels {folder.rpartition('/')[2]}=EXPRESSION`"
         )
     faces: dict[str, Listed] = {}
     replaced = []

@@ -87,8 +87,8 @@ class ExportedEngine(ABC):
         card = Card.from_json(text)
         if list(inputs) != [INPUT]:
             raise EngineError(
-                f"{self._path} takes {', '.join(inputs)} instead of {INPUT}: it was exported with --pixels for other "
-                "programs; export it without"
+                f"{self._path} takes {', '.join(inputs)} instead of {INPUT}: it was exported for other programs "
+                "(pixels=True); export it without"
             )
         return card
 

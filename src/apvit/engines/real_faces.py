@@ -40,7 +40,7 @@ def package_faces(card: Card, seed: int = 0) -> NDArray[np.uint8]:
         from skimage.data import astronaut
     except ModuleNotFoundError:
         raise EngineError(
-            "a proof needs real faces: give --data D, or pip install 'apvit[demo]' for two photographs"
+            "a proof needs real faces: give a dataset (data='D'), or pip install 'apvit[demo]' for two photographs"
         ) from None
     from apvit.faces.alignment import align
     from apvit.faces.detection import create_detector
@@ -48,7 +48,7 @@ def package_faces(card: Card, seed: int = 0) -> NDArray[np.uint8]:
 
     template = card.preprocessing.alignment
     if template is None:
-        raise EngineError("the weights name no alignment template: give faces of theirs with --data D")
+        raise EngineError("the weights name no alignment template: give faces of theirs (data='D')")
     hopper = read_picture(get_sample_data("grace_hopper.jpg", asfileobj=False))
     photographs = [np.asarray(astronaut()), hopper]  # type: ignore[no-untyped-call]
     random = np.random.default_rng(seed)

@@ -149,7 +149,7 @@ def match_list(faces: FaceList, split: Split) -> Match:
         raise EvaluationError(
             f"none of the {len(faces.faces):,} faces of {faces.path} ({faces.faces[0].name}, ...) is in the "
             f"{split.metadata.split} split of {split.metadata.dataset} ({first}, ...): give the dataset and split that "
-            "the list belongs to, such as --split test"
+            "the list belongs to, such as split='test'"
         )
     chosen = np.array(found, np.int64)
     unlabelled = int((split.labels[chosen] < 0).sum())

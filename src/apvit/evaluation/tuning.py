@@ -216,8 +216,8 @@ def tune(
     if goal.choose(median, np.zeros(len(settings))) is None:
         cheapest = int(median.argmin())
         raise EvaluationError(
-            f"no setting recognises a face within {goal.budget_ms:g} ms: the cheapest, --keep "
-            f"{settings[cheapest].keep}, takes {median[cheapest]:.3g} ms; give a larger budget or smaller weights"
+            f"no setting recognises a face within {goal.budget_ms:g} ms: the cheapest, keep="
+            f"'{settings[cheapest].keep}', takes {median[cheapest]:.3g} ms; give a larger budget or smaller weights"
         )
     predictions = [predict(engine, split, batch_size=batch_size, progress=progress) for engine in engines]
     right = np.stack([p.correct for p in predictions], 1)

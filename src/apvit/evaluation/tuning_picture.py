@@ -48,7 +48,7 @@ def draw_tuning(record: dict[str, Any], title: str) -> Figure:
     low, high = (100 * end for end in chosen["reporting"]["interval"])
     figure.suptitle(
         f"{title}, {record['faces']:,} faces; bars are paired 95 % intervals\n"
-        f"chosen: --keep {chosen['keep']}, on {chosen['reporting']['faces']:,} faces that had no part in the choice "
+        f"chosen: keep {chosen['keep']}, on {chosen['reporting']['faces']:,} faces that had no part in the choice "
         f"{100 * chosen['reporting']['difference']:+.2f} [{low:+.2f}, {high:+.2f}] points",
         fontsize=10,
     )

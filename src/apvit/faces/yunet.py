@@ -121,10 +121,7 @@ def _read_model(path: str | Path | None) -> bytes:
     return content
 
 
-_ADVICE = (
-    f"get {FILE} from https://huggingface.co/{REPOSITORY} and give its path: --detector-model FILE "
-    "(in Python detector_model=...)"
-)
+_ADVICE = f"get {FILE} from https://huggingface.co/{REPOSITORY} and give its path: detector_model='FILE'"
 
 
 def _find_model() -> Path:

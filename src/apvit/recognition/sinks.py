@@ -46,11 +46,11 @@ def check_format(form: str, output: str | Path | None, *, embeddings: bool = Fal
     if form not in FORMATS:
         raise SinkError(unknown("format", form, FORMATS))
     if form == "table" and output is not None:
-        raise SinkError("a table is for the terminal; for a file (--output) choose --format jsonl, csv or parquet")
+        raise SinkError("a table is for the terminal; for a file choose the format jsonl, csv or parquet")
     if form == "parquet" and output is None:
-        raise SinkError("Parquet cannot go to the terminal; name a file with --output")
+        raise SinkError("Parquet cannot go to the terminal; name an output file")
     if form == "csv" and embeddings:
-        raise SinkError("CSV has no column for embeddings; choose --format jsonl or parquet")
+        raise SinkError("CSV has no column for embeddings; choose the format jsonl or parquet")
     if output is not None:
         check_output(output)
 

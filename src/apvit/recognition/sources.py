@@ -56,12 +56,13 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("tar", TAR_SUFFIXES),
 )
 _SUFFIXES = {suffix: kind for kind, suffixes in _KINDS for suffix in suffixes}
+_ARCHIVE = "`apvit recognize INPUT --ray local --output FOLDER`"
 _NO_PICTURES: dict[Kind, str] = {
-    "store": "a URI, which is read as an archive only; add --ray local --output FOLDER",
-    "table": "a Parquet file, which is read as an archive only; add --ray local --output FOLDER",
+    "store": f"a URI, which only an archive run reads: {_ARCHIVE}",
+    "table": f"a Parquet file, which only an archive run reads: {_ARCHIVE}",
     "video": "a video, where a picture is needed; `apvit recognize` and `Recognizer.video` take videos",
-    "tar": "a tar file, which is read as an archive only; add --ray local --output FOLDER",
-    "list": "a list, which is read from standard input (-) or as an archive; add --ray local --output FOLDER for that",
+    "tar": f"a tar file, which only an archive run reads: {_ARCHIVE}",
+    "list": f"a list, which is read from standard input (-), or by an archive run: {_ARCHIVE}",
 }
 # In a folder, a name without a suffix says nothing, and .ts is also TypeScript's.
 _BY_CONTENT = ("", ".ts")
@@ -324,7 +325,7 @@ class _Expansion:
             yield source
         if empty:
             what = " or ".join(f"{kind}s" for kind in self.kinds)
-            packed = "; its tar and Parquet files are read with --ray local --output FOLDER" if self.packed else ""
+            packed = f"; its tar and Parquet files are read by {_ARCHIVE}" if self.packed else ""
             self.warn(f"no {what} in the folder {folder}{packed}")
 
     def _in_folder(self, folder: str) -> Iterator[str]:

@@ -97,7 +97,7 @@ def train(recipe: Recipe) -> Path:
 def _check_folder(folder: Path, last: Path, recipe: Recipe, processes: Processes) -> None:
     if not recipe.resume:
         if last.exists():
-            raise TrainingError(f"{folder} already holds a run: give --resume to go on, or another --output")
+            raise TrainingError(f"{folder} already holds a run: give resume=True to go on, or another output")
         return
     if not last.is_file():
         raise TrainingError(f"there is nothing to resume in {folder}: no checkpoints/last.ckpt")

@@ -151,7 +151,7 @@ def convert_official(
     space = labels or LABEL_SPACES_BY_CLASSES.get(config.num_classes)
     if space is None:
         raise CheckpointError(
-            f"{source} has {config.num_classes} classes instead of 7 or 8; name the order of its labels (--labels)"
+            f"{source} has {config.num_classes} classes instead of 7 or 8; name their order (labels='...')"
         )
     card = Card(
         architecture=_architecture(config),

@@ -108,7 +108,7 @@ class Archive:
         if lost := self.finished - self.folder.finished():
             raise ArchiveError(
                 f"{len(lost):,} of {self.job.shards:,} finished shards are not in {self.folder.name} as this machine "
-                "sees it; --output must be a folder that all machines share, or a URI"
+                "sees it; the output must be a folder that all machines share, or a URI"
             )
         self.folder.tidy()
 

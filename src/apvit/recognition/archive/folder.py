@@ -74,11 +74,11 @@ class ResultFolder:
         finished = self.finished()
         recorded = self._manifest()
         if finished and recorded is None:
-            raise ArchiveError(f"{self.name} holds Parquet files but no {MANIFEST}; choose another --output")
+            raise ArchiveError(f"{self.name} holds Parquet files but no {MANIFEST}; choose another output")
         difference = None if recorded is None else job.difference(recorded)
         if finished and difference is not None:
             raise ArchiveError(
-                f"{self.name} holds the results of another job ({difference}); choose another --output, or start as "
+                f"{self.name} holds the results of another job ({difference}); choose another output, or start as "
                 "before to go on"
             )
         if recorded is None or difference is not None:
@@ -139,7 +139,7 @@ class ResultFolder:
         except ValueError:
             manifest = None
         if not isinstance(manifest, dict):
-            raise ArchiveError(f"{join(self.name, MANIFEST)} is damaged; choose another --output")
+            raise ArchiveError(f"{join(self.name, MANIFEST)} is damaged; choose another output")
         return manifest
 
 

@@ -57,7 +57,7 @@ _ADDRESS = re.compile(r"(?:ray://)?(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s
 def require_ray() -> None:
     """Raises ModuleNotFoundError where Ray is not installed; does not import it, which takes seconds."""
     if find_spec("ray") is None:
-        raise ModuleNotFoundError("--ray needs Ray: pip install 'apvit[archive]'")
+        raise ModuleNotFoundError("an archive needs Ray: pip install 'apvit[archive]'")
 
 
 def check_address(address: str) -> None:
@@ -220,8 +220,8 @@ def cluster(address: str, workers: int | None) -> Iterator[None]:
 
 def _no_cluster(address: str, why: str) -> ArchiveError:
     return ArchiveError(
-        f"no Ray cluster answers at {address!r} ({why.rstrip('.')}); start one with `ray start --head`, or use --ray "
-        "local"
+        f"no Ray cluster answers at {address!r} ({why.rstrip('.')}); start one with `ray start --head`, or name "
+        "'local', which is this machine"
     )
 
 

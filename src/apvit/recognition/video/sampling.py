@@ -18,7 +18,7 @@ class Every:
     @classmethod
     def parse(cls, text: str | int) -> Every:
         """ "5" (or 5) is every fifth frame, "0.2s" one frame per 0.2 seconds. Raises VideoError."""
-        advice = f"--every must be a number of frames (5) or of seconds (0.2s), above 0, not {text!r}"
+        advice = f"every must be a number of frames (5) or of seconds (0.2s), above 0, not {text!r}"
         try:
             if isinstance(text, str) and text.strip().endswith("s"):
                 seconds = float(text.strip()[:-1])

@@ -205,7 +205,7 @@ def read_table(path: str | Path) -> Iterator[VideoFrame]:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:  # pyarrow's errors are ValueErrors
         raise VideoError(
-            f"{path} is no table of a video that apvit wrote ({_short(error)}); give the file of --output"
+            f"{path} is no table of a video that apvit wrote ({_short(error)}); give the results file of an earlier run"
         ) from error
 
 
