@@ -83,7 +83,7 @@ def test_spaces_that_do_not_fit():
 @pytest.mark.parametrize(
     ("name", "expressions", "message"),
     [
-        ("a", ("neutral", "happy"), r"unknown expressions \['happy'\]"),
+        ("a", ("neutral", "happy"), r"unknown expression 'happy'; known are"),
         ("b", ("neutral", "neutral"), "names an expression twice"),
         ("c", ("neutral",), "at least two"),
         ("d", (), "at least two"),

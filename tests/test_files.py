@@ -24,9 +24,9 @@ from apvit.files import (
     check_output,
     completing,
     counted,
+    did_you_mean,
     extended,
     is_special,
-    nearest,
     partial_name,
     reason,
     sentence,
@@ -285,7 +285,7 @@ def test_errors_in_one_sentence(error: Exception, whole: str, without_file: str)
 
 def test_unknown_names() -> None:
     assert unknown("engine", "steam", ("torch", "onnx")) == "unknown engine 'steam'; known are torch, onnx"
-    assert nearest("apvit_tinny", ["apvit_small", "apvit_tiny"]) == " (did you mean 'apvit_tiny'?)"
+    assert did_you_mean("apvit_tinny", ["apvit_small", "apvit_tiny"]) == " (did you mean 'apvit_tiny'?)"
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 pictures"), (1, "1 picture"), (1200, "1,200 pictures")])

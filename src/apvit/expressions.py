@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from apvit.files import did_you_mean, unknown
+
 EXPRESSIONS = (
     "neutral",
     "happiness",
@@ -41,11 +43,9 @@ class LabelSpace:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expressions", tuple(self.expressions))
-        unknown = [e for e in self.expressions if e not in EXPRESSIONS]
-        if unknown:
-            raise LabelSpaceError(
-                f"label space {self.name!r} has unknown expressions {unknown}; known are {', '.join(EXPRESSIONS)}"
-            )
+        for expression in self.expressions:
+            if expression not in EXPRESSIONS:
+                raise LabelSpaceError(f"label space {self.name!r}: {unknown('expression', expression, EXPRESSIONS)}")
         if len(set(self.expressions)) != len(self.expressions):
             raise LabelSpaceError(f"label space {self.name!r} names an expression twice: {self.expressions}")
         if len(self.expressions) < 2:
@@ -60,7 +60,8 @@ class LabelSpace:
             return self.expressions.index(expression)
         except ValueError:
             raise LabelSpaceError(
-                f"label space {self.name!r} has no {expression!r}; it has {', '.join(self.expressions)}"
+                f"label space {self.name!r} has no {expression!r}{did_you_mean(expression, self.expressions)}; "
+                f"it has {', '.join(self.expressions)}"
             ) from None
 
 
@@ -94,7 +95,7 @@ def get_label_space(name: str) -> LabelSpace:
     try:
         return LABEL_SPACES[name]
     except KeyError:
-        raise LabelSpaceError(f"unknown label space {name!r}; known are {', '.join(LABEL_SPACES)}") from None
+        raise LabelSpaceError(unknown("label space", name, LABEL_SPACES)) from None
 
 
 def label_map(source: LabelSpace, target: LabelSpace) -> tuple[int | None, ...]:

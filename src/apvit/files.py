@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -197,19 +197,28 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
     >>> unknown("detector", "yunett", ("mtcnn", "yunet"))
     "unknown detector 'yunett' (did you mean 'yunet'?); known are mtcnn, yunet"
     """
-    return f"unknown {what} {name!r}{nearest(name, known)}; known are {', '.join(known)}"
+    return f"unknown {what} {name!r}{did_you_mean(name, known)}; known are {', '.join(known)}"
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """ " (did you mean 'yunet'?)" for a name that is nearly among the known ones, else nothing."""
+    meant = nearest(str(name), known)
+    return "" if meant is None else f" (did you mean {meant!r}?)"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` most likely means: one spelled much like it, or one that it abbreviates (lr)."""
     from difflib import get_close_matches
 
-    near = get_close_matches(str(name), list(known), 1, cutoff=0.7)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    folded = {each.casefold(): each for each in known}
+    initials = {"".join(word[:1] for word in re.split("[_-]", each.lstrip("-"))): each for each in folded.values()}
+    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.75)
+    return initials.get(name.lstrip("-")) or (folded[close[0]] if close else None)
 
 
-def counted(number: int, noun: str) -> str:
-    """The number and the noun: "1 picture", "1,200 pictures"."""
+def counted(things: int | Sized, noun: str) -> str:
+    """Their number and the noun: "1 picture", "1,200 pictures"."""
+    number = len(things) if isinstance(things, Sized) else things
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -106,7 +106,7 @@ def test_cross_goes_on_where_one_pair_does_not_fit(data: Path, weights: Path, tm
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--data", "{data}"], "1 weights and 2 data: add --cross"),
+        (["--data", "{data}"], "1 weight file and 2 datasets: add --cross"),
         (["--cross", "--data", "{data}"], "stand twice"),
         (["--resamples", "5"], "Invalid value for '--resamples'"),
     ],

@@ -128,6 +128,67 @@ def test_an_error_is_one_line_and_debug_shows_where(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["recognise", "a.jpg"], "Did you mean 'recognize'?"),
+        (["data", "prepar"], "Did you mean 'prepare'?"),
+        (["recognize", "a.jpg", "--weigths", "w"], "(Possible options: --weights)"),
+        (["recognize", "a.jpg", "--detector", "mtcn"], "'mtcn' is not one of 'mtcnn', 'yunet', 'none'"),
+        (["train", "--lr", "1"], "(Possible options: --learning-rate)"),
+        (["train", "--architecture", "apvit_tinny"], "(did you mean 'apvit_tiny'?)"),
+        (["recognize", "a.jpg", "--weights", "apvit_tinny"], "(did you mean 'apvit_tiny'?)"),
+        (["recognize", "a.jpg", "--engine", "onx"], "(did you mean 'onnx'?)"),
+        (["data", "verify", "ferpluss", "."], "(did you mean 'ferplus'?)"),
+    ],
+)
+def test_what_is_misspelled_names_what_was_meant(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    status, _, err = run(arguments, capsys)
+    assert status in (1, 2)
+    assert message in err
+    assert "Value error" not in err
+
+
+def test_a_name_that_begins_with_a_hyphen_stands_behind_two(
+    photographs: dict[str, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-x.jpg").write_bytes(photographs["grace_hopper"].read_bytes())
+    status, _, err = run(["recognize", "--format", "jsonl", "--", "-x.jpg"], capsys)
+    assert status == 0
+    assert err.startswith("1 picture, 1 face in ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["recognize", "a.jpg", "--output", "OUT"], "--output"),
+        (["recognize", "a.jpg", "--format", "csv", "--output", "OUT"], "--output"),
+        (["benchmark", "apvit_tiny", "--json", "OUT"], "--json"),
+        (["explain", "a.jpg", "--json", "OUT"], "--json"),
+        (["export", "apvit_tiny", "OUT.onnx"], "OUT.onnx"),
+        (["convert", "official.pth", "OUT"], "OUT"),
+        (["calibrate", "apvit_tiny", "OUT", "--data", "faces.parquet"], "OUT"),
+        (["tune", "apvit_tiny", "--data", "d", "--accuracy-loss", "1", "--output", "OUT.safetensors"], "--output"),
+    ],
+)
+def test_a_missing_folder_of_an_output_is_blamed_on_its_option(
+    arguments: list[str],
+    option: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    arguments = [f"{tmp_path}/nowhere/{word}" if word.startswith("OUT") else word for word in arguments]
+    status, _, err = run(arguments, capsys)
+    assert status == 2
+    assert f"for {option}: the folder {tmp_path}/nowhere of the output does not exist; make it first" in err
+
+
+@pytest.mark.parametrize(
     ("error", "line"),
     [
         (ValueError("two\nlines"), "error: two lines"),

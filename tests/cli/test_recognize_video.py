@@ -46,7 +46,7 @@ def test_everything_at_once_and_again_from_the_table(run, folder: Path) -> None:
     files += ("--save-video", "v.mp4")
     status, out, err = run("clip.mp4", "--format", "jsonl", "-o", "t.jsonl", *files)
     assert (status, out) == (0, "")
-    assert "20 frames, 20 faces in them" in err
+    assert "20 frames with 20 faces" in err
     assert "results in t.jsonl; summary in s.json; intervals in i.tsv; subtitles in s.srt; timeline in t.png; " in err
     assert "; video in v.mp4" in err
     lines = [json.loads(line) for line in Path("t.jsonl").read_text().splitlines()]

@@ -67,7 +67,7 @@ def test_synonyms(tmp_path, word, expression):
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("calm", "known are neutral"), ("hapiness", "is hapiness happiness?")],
+    [("calm", "known are neutral"), ("hapiness", "did you mean happiness?")],
 )
 def test_unknown_folders(tmp_path, word, hint):
     root = trees.class_folders(tmp_path, splits=("train",))
@@ -159,7 +159,7 @@ def test_another_name_and_place(tmp_path):
         ("a.png", "has 1 fields instead of 8"),
         ("a.png,calm,,,,,,", "has the label 'calm'; known are neutral"),
         ("a.png,3,,,,,,", "has the label '3'; a number means something else in every dataset"),
-        ("a.png,supprise,,,,,,", "has the label 'supprise'; is supprise surprise? known are"),
+        ("a.png,supprise,,,,,,", "has the label 'supprise'; did you mean surprise? known are"),
         ("a.png,happy,dev,,,,,", "has the split 'dev'; known are train, training"),
         ("missing,happy,,,,,,", "names 'missing', which is not beside labels.csv"),
         ("../a.png,happy,,,,,,", "names '../a.png', which is not beside labels.csv"),

@@ -339,7 +339,7 @@ def test_parse_labels(text, expected):
         (None, {}),
         ({0: "Angry", "Joie": "happy"}, {"0": "anger", "joie": "happiness"}),
         ({"laugh": "happy", "smile": "happy"}, {"laugh": "happiness", "smile": "happiness"}),
-        ({0: "angr"}, "labels say that 0 is 'angr', which is no expression; is angr angry? known are"),
+        ({0: "angr"}, "labels say that 0 is 'angr', which is no expression; did you mean angry? known are"),
         ({0: "fear", 1: "afraid"}, "labels say that 0 and 1 are both fear"),
         ({7: "contempt"}, "labels say that 7 is contempt, which raf-db does not have; it has surprise, fear"),
     ],

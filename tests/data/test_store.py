@@ -278,7 +278,7 @@ def changed(**changes: object) -> bytes:
         (
             changed(labels={"name": "x", "expressions": ["happy", "sad"]}),
             {},
-            "metadata is damaged .*unknown expressions",
+            "metadata is damaged .*unknown expression",
         ),
         (changed(), {"label": ["neutral"]}, "lacks the columns of a prepared split"),
         (changed(), {"image": [None]}, "faces without an image"),

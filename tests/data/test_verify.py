@@ -82,7 +82,7 @@ def test_broken_pictures_and_lines(tmp_path, faces, write_folders):
     assert errors["unreadable"].details[0].startswith("FER2013Train/fer0000000.png is missing in")
     assert errors["unreadable"].details[1].startswith("FER2013Train/fer0000003.png is not a picture in a known")
     notes = [f.message for f in report.findings if f.kind == "notes"]
-    assert notes == ["named by no label.csv, so not used, are 1 pictures, the first: FER2013Test/fer0099999.png"]
+    assert notes == ["named by no label.csv, so not used, are 1 picture, the first: FER2013Test/fer0099999.png"]
 
 
 def test_rows_without_a_name_are_counted(tmp_path, faces, write_tables):
@@ -170,7 +170,7 @@ def test_an_option_that_the_dataset_does_not_have(tmp_path):
 def test_not_a_dataset(tmp_path):
     with pytest.raises(DataError, match=r"is not FER\+; expected"):
         verify("ferplus", tmp_path)
-    with pytest.raises(DataError, match=r"'rafdb' \(did you mean 'raf-db'\?\); known are raf-db, ferplus"):
+    with pytest.raises(DataError, match=r"unknown dataset 'rafdb' \(did you mean 'raf-db'\?\); known are raf-db"):
         verify("rafdb", tmp_path)
 
 

@@ -128,7 +128,7 @@ def _nan() -> Any:
         (inputs(1).astype(np.float64), "got float64 [1, 1, 16, 16]"),
         (np.zeros((1, 1, 16, 16), np.uint8), "got uint8 [1, 1, 16, 16]"),
         (torch.zeros(1, 1, 16, 16), "got Tensor"),
-        (_nan(), "2 of 3 faces hold NaN or infinity, the first is number 1"),
+        (_nan(), "NaN or infinity in 2 of 3 faces, the first is number 1"),
     ],
 )
 def test_refuses(engine: TorchEngine, x: Any, message: str) -> None:

@@ -132,7 +132,7 @@ def test_labels_are_compared_by_expression(tmp_path: Path, make_split) -> None:
 
 def test_a_list_of_other_faces_is_refused(tmp_path: Path, split) -> None:
     faces = read_list(written(tmp_path, "1_fer0034656.png 8 0"))
-    with pytest.raises(EvaluationError, match=r"none of the 1 faces of .*test split of raf-db.*split='test'"):
+    with pytest.raises(EvaluationError, match=r"none of 1 face of .*test split of raf-db.*split='test'"):
         match_list(faces, split)
 
 

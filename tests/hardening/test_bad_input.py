@@ -127,7 +127,7 @@ WEIGHTS = (
     Case("truncated", f"{W} w-truncated.safetensors", r"is truncated or damaged \(.*\); get it again"),
     Case("a lie about the header's length", f"{W} w-header.safetensors", r"is not a safetensors file; `apvit convert"),
     Case("tampered: a tensor", f"{W} w-tampered.safetensors", r"was changed after it was written .*; get it again"),
-    Case("tampered: the label order", f"{W} w-relabelled.safetensors", r"has unknown expressions|was changed after"),
+    Case("tampered: the label order", f"{W} w-relabelled.safetensors", r"unknown expression|was changed after"),
     Case("a folder", f"{W} w-folder.safetensors", r"is a folder; give the .safetensors file"),
     Case("a pickle as weights", f"{W} w-pickle.pth", r"is a pickle, which may run code .* and is not read; `apvit"),
     Case("torch.save's pickle", f"{W} w-torch.pth", r"is a pickle, which may run code .* and is not read; `apvit"),

@@ -122,7 +122,7 @@ def test_all_that_can_be_named(tree: Path) -> None:
     assert len(inputs) == 11
     assert inputs.columns.names == ["source"]
     # in/b.png of the folder and the pattern, in/sub/c.png of the pattern, d.png twice in the list and once alone, a tar
-    assert warnings == ["what is named more than once is done once: 7 repetitions were left out"]
+    assert warnings == ["what is named more than once is done once: left out 7 repetitions"]
 
 
 def test_order_and_repetition_of_what_is_named_do_not_matter(tree: Path) -> None:
@@ -478,7 +478,7 @@ def test_other_columns_are_carried(
     inputs = gather_inputs(["bytes.parquet", "paths.parquet", "plain.png", "astronaut.png"], warn=warnings.append)
     assert warnings == [
         "columns of bytes are not carried to the results: depth",
-        "what is named more than once is done once: 2 repetitions were left out",
+        "what is named more than once is done once: left out 2 repetitions",
     ]
     work = worker(columns=inputs.columns)
     assert [work.run(inputs.shard(number, 3)).pictures for number in range(3)] == [3, 3, 1]
@@ -582,7 +582,7 @@ def test_a_video_is_a_shard(
     arguments = {"weights": str(weights), "options": {"detector": "none"}, "every": "2", "warn": warnings.append}
     archive = Archive(["in", "in/a.mp4"], "out", **arguments)
     assert (archive.job.inputs, archive.job.videos, archive.job.shards) == (2, 3, 4)
-    assert warnings == ["what is named more than once is done once: 4 repetitions were left out"]
+    assert warnings == ["what is named more than once is done once: left out 4 repetitions"]
     work = worker(archive.inputs.columns, videos=True, every="2", detector="none")
     reports = [work.run(archive.inputs.shard(number, 1000)) for number in range(4)]
     assert [(r.pictures, r.videos, r.frames, r.faces, r.errors) for r in reports] == [

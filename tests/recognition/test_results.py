@@ -54,7 +54,10 @@ def test_a_face_keeps_its_fields_in_their_types() -> None:
         ({"probability": 0.5}, "0.5 is not the highest"),
         ({"probability": float("nan")}, "not the highest"),
         ({"probabilities": {}}, "at least one"),
-        ({"probabilities": {"joy": 0.3, "happiness": 0.7}}, "unknown expressions"),
+        (
+            {"probabilities": {"joy": 0.3, "happiness": 0.7}},
+            "probabilities: unknown expression 'joy'; known are neutral",
+        ),
         ({"probabilities": {"neutral": 0.4, "happiness": 0.7}}, "sum to 1.1"),
         ({"probabilities": {"neutral": -0.3, "happiness": 0.7}}, "probability of neutral must lie in 0..1"),
         ({"probabilities": {"neutral": float("nan"), "happiness": 0.7}}, "probability of neutral"),

@@ -182,7 +182,7 @@ def test_a_list_on_standard_input(tree: Path) -> None:
         (["empty"], "no pictures or videos in the folder empty"),
         (["-"], "standard input named no picture"),
         (["b.jpg"], None),
-        (["b.jpg", "*.jpg", "b.jpg"], "what is named more than once is done once: 2 repetitions were left out"),
+        (["b.jpg", "*.jpg", "b.jpg"], "what is named more than once is done once: left out 2 repetitions"),
     ],
 )
 def test_nothing_to_do_is_a_warning(tree: Path, inputs: list[str], warning: str | None) -> None:

@@ -47,7 +47,7 @@ FRAMES = [
     frame(0, face(1, "happiness")),
     frame(1, face(1, "happiness"), face(2, "anger", 40)),
     frame(2, face(1, "neutral"), face(2, "anger", 40)),
-    replace(frame(3), warning="1 of 1 faces was left out: the landmarks all lie on one point"),
+    replace(frame(3), warning="1 of 1 face was left out: the landmarks all lie on one point"),
     frame(4, face(1, None)),
     replace(frame(5, face(1, "neutral", points=False)), warning="1 of 2 faces was left out"),
 ]

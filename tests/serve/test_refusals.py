@@ -148,7 +148,7 @@ def test_the_queue(served: Served, photo: bytes) -> None:
             accepted.append(served.post_later(photo))
             until(lambda: served.metric("apvit_waiting_requests") == number + 1)  # noqa: B023
         start = time.monotonic()
-        check(served.post(photo), 429, "queue-full", "3 requests are waiting")
+        check(served.post(photo), 429, "queue-full", "with 3 requests waiting")
         assert time.monotonic() - start < 0.5
         assert served.client.get("/healthz").status_code == 200
     assert [one.result().status_code for one in accepted] == [200] * 4

@@ -164,7 +164,7 @@ def _edited(card: Card, *path: str, to: Any) -> str:
         (("colour",), "x", "the card has unknown keys: colour"),
         (("labels", "colour"), "x", "labels has unknown keys: colour"),
         (("labels", "expressions"), "neutral", "labels must have a name and a list of expressions"),
-        (("labels", "expressions"), ["neutral", "joy"], "unknown expressions ['joy']"),
+        (("labels", "expressions"), ["neutral", "joy"], "unknown expression 'joy'"),
         (("labels",), None, "labels must be a JSON object, got None"),
         (("preprocessing", "crop"), 1, "preprocessing has unknown keys: crop"),
         (("preprocessing", "alignment"), {"name": "x"}, "preprocessing.alignment is malformed"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apvit.cli.options import check_outputs
+from apvit.files import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,7 +169,7 @@ def _notes(contenders: Sequence[dict[str, Any]], machine: dict[str, Any]) -> lis
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
     lines = [
         "; ".join(runs),
-        f"{machine['processor']}, {machine['cores']} cores, {threads(machine)}; {machine['date']}",
+        f"{machine['processor']}, {counted(machine['cores'], 'core')}, {threads(machine)}; {machine['date']}",
         f"{versions}; Python {machine['python']}",
     ]
     return [*lines, busy(machine)] if busy(machine) else lines

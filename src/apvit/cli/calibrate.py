@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apvit.cli.options import FacesAtOnce, Split, TorchDevice, check_outputs
+from apvit.files import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,7 +82,7 @@ def calibrate(
 def _show(console: Console, measured: dict[str, Any], before: float) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{measured['dataset']} {measured['split']}, {measured['faces']:,} faces")
+    table = Table(title=f"{measured['dataset']} {measured['split']}, {counted(measured['faces'], 'face')}")
     for column in ("min. probability", "coverage", "accuracy"):
         table.add_column(column, justify="right")
     for row in measured["coverage"]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from apvit.files import counted
 from apvit.machine import describe_machine, installed_version
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def check_machine() -> Iterator[Finding]:
     machine = describe_machine()
     yield Finding("apvit", "ok", f"{machine['packages']['apvit']}, Python {machine['python']}, {machine['platform']}")
     sets = ", ".join(machine["instructions"]) or "instruction sets cannot be read"
-    yield Finding("processor", "ok", f"{machine['processor']}, {machine['cores']} cores; {sets}")
+    yield Finding("processor", "ok", f"{machine['processor']}, {counted(machine['cores'], 'core')}; {sets}")
     yield check_threads(machine["omp_num_threads"], machine["cores"])
     if load := busy(machine):
         yield Finding("load", "note", load)
@@ -105,11 +106,13 @@ def check_threads(value: str | None, cores: int) -> Finding:
     """OMP_NUM_THREADS against the cores there are."""
     name, said = "threads", f"OMP_NUM_THREADS={value}"
     if not value:
-        return Finding(name, "ok", f"OMP_NUM_THREADS is not set: every process uses all {cores} cores")
+        return Finding(name, "ok", f"OMP_NUM_THREADS is not set: every process uses {counted(cores, 'core')}")
     if not value.isdecimal() or int(value) == 0:
         return Finding(name, "note", f"{said} is not a whole number above 0 and is ignored; unset it")
     if int(value) > cores:
-        return Finding(name, "note", f"{said}, but there are {cores} cores; more threads than cores are slower")
+        return Finding(
+            name, "note", f"{said}, but this machine has {counted(cores, 'core')}; more threads than cores are slower"
+        )
     if int(value) < cores:
         return Finding(name, "note", f"{said} leaves cores idle ({cores} there are) unless other processes use them")
     return Finding(name, "ok", f"{said}, as many as there are cores")
@@ -258,7 +261,7 @@ def busy(machine: dict[str, Any]) -> str:
     load, cores = machine["load"], machine["cores"]
     if load is None or load < cores / 2:
         return ""
-    return f"busy: a load of {load:.1f} on {cores} cores during the last minute; a quiet machine is faster"
+    return f"busy: a load of {load:.1f} on {counted(cores, 'core')} during the last minute; a quiet machine is faster"
 
 
 def _reason(error: Exception) -> str:

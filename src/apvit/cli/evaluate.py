@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apvit.cli.options import EvaluationEngine, FacesAtOnce, Resamples, Split, TorchDevice
+from apvit.files import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,7 +56,9 @@ def evaluate(
         _cross(console, refs, data, split, report, engine, device, options)
         return
     if len(refs) > 1 or len(data) > 1:
-        raise typer.BadParameter(f"{len(refs)} weights and {len(data)} data: add --cross to try each on each")
+        raise typer.BadParameter(
+            f"{counted(refs, 'weight file')} and {counted(data, 'dataset')}: add --cross to try each on each"
+        )
     _single(console, refs[0], data[0], split, report, engine, device, options)
 
 
@@ -113,7 +116,7 @@ def _show(console: Console, record: dict[str, Any], notes: list[str], title: str
     from apvit.evaluation.markdown import runtime_words
     from apvit.evaluation.report import HEADLINES
 
-    table = Table(title=f"{title}, {record['faces']:,} faces")
+    table = Table(title=f"{title}, {counted(record['faces'], 'face')}")
     for column in ("expression", "faces", "recall", "precision", "F1"):
         table.add_column(column, justify="left" if column == "expression" else "right")
     for name, row in record["per_class"].items():

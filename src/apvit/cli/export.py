@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apvit.cli.options import check_outputs
+from apvit.files import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -124,7 +125,7 @@ def _show(console: Console, proofs: list[Parity]) -> None:
 
     for proof in proofs:
         console.print(
-            f"{proof.engine}: {proof.faces} real faces, largest difference of a probability "
+            f"{proof.engine}: {counted(proof.faces, 'real face')}, largest difference of a probability "
             f"{proof.largest_difference:.1e}; same patches kept in {proof.patches_agreement:.1%}, "
             f"same tokens in {proof.tokens_agreement:.1%} of faces"
         )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from apvit.files import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -73,7 +75,7 @@ def write_int8(
     check_framing(card, calibration)
     chosen = np.linspace(0, len(calibration) - 1, min(CALIBRATION, len(calibration))).astype(int)
     faces = decode(card, calibration, chosen)
-    with console.status(f"calibrating on {len(faces)} faces ..."):
+    with console.status(f"calibrating on {counted(faces, 'face')} ..."):
         layers = quantise_onnx(exported, target, batches(card, faces), int(card.parameters["depth"]))
     x = random_faces(card, TIMED_BATCH)
     engines: dict[str, dict[str, Any]] = {}
@@ -109,14 +111,15 @@ def _show(console: Console, made: dict[str, Any], engines: dict[str, dict[str, A
     kept = "; ".join(f"{count} {reason}" for reason, count in made["float32_layers"].items())
     measured, calibrated = made["measured_on"], made["calibrated_on"]
     console.print(
-        f"int8: {made['int8_layers']} convolutions and linear layers, calibrated on {calibrated['faces']} faces of "
-        f"{calibrated['dataset']} {calibrated['split']}; float32 stay {kept}; {after / before:.0%} of the size",
+        f"int8: {made['int8_layers']} convolutions and linear layers, calibrated on "
+        f"{counted(calibrated['faces'], 'face')} of {calibrated['dataset']} {calibrated['split']}; "
+        f"float32 stay {kept}; {after / before:.0%} of the size",
         markup=False,
     )
     for name, row in engines.items():
         low, high = row["interval"]
         console.print(
-            f"{name}: accuracy on {row['faces']:,} faces of {measured['dataset']} {measured['split']} "
+            f"{name}: accuracy on {counted(row['faces'], 'face')} of {measured['dataset']} {measured['split']} "
             f"{row['accuracy']:.4f}, float32 {row['accuracy_float32']:.4f}, difference {row['difference']:+.4f} "
             f"[{low:+.4f}, {high:+.4f}]; same expression for {row['same_expression']:.1%}; of the patches "
             f"{row['patches_kept']:.1%} and of the last tokens {row['tokens_kept']:.1%} kept by both; "

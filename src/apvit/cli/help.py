@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
 from apvit.cli.wording import speak_for
 
@@ -25,6 +26,15 @@ class _Tidy:
         """The help option of the command, tidy too."""
         option = super().get_help_option(ctx)  # type: ignore[misc]
         return None if option is None else tidy(option)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments as typer parses them."""
+        try:
+            parsed: list[str] = super().parse_args(ctx, list(args))  # type: ignore[misc]
+        except TyperException as error:
+            error.message = error.message.replace("Value error, ", "")  # which pydantic puts before every reason
+            raise
+        return parsed
 
 
 class Command(_Tidy, TyperCommand):

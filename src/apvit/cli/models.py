@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from apvit.files import counted
+
 if TYPE_CHECKING:
     from apvit.nn import HybridConfig
 
@@ -134,4 +136,4 @@ def _cost(row: dict[str, Any]) -> tuple[str, str]:
 def _measured(metrics: dict[str, Any]) -> str:
     """ "0.846 valid (3,191 faces)"; a measurement without an accuracy names its split alone."""
     accuracy = f"{metrics['accuracy']:.3f} " if "accuracy" in metrics else ""
-    return f"{accuracy}{metrics['split']} ({metrics['faces']:,} faces)"
+    return f"{accuracy}{metrics['split']} ({counted(metrics['faces'], 'face')})"

@@ -214,8 +214,9 @@ class ClipRun:
                 self.take(frame)
                 yield frame
             if self.resumed:
-                done = counted(self.resumed, "frame")
-                self.messages.say(f"going on after {done} of an earlier run, at {self.last:.1f} s")
+                self.messages.say(
+                    f"going on after {counted(self.resumed, 'frame')} of an earlier run, at {self.last:.1f} s"
+                )
 
     def take(self, frame: VideoFrame) -> None:
         """Count a frame, and hand it on."""
@@ -246,7 +247,7 @@ class ClipRun:
         """What was done, in one line."""
         seconds = time.monotonic() - self.start
         new = self.frames - self.resumed
-        parts = [counted(self.frames, "frame"), f"{counted(self.faces, 'face')} in them"]
+        parts = [f"{counted(self.frames, 'frame')} with {counted(self.faces, 'face')}"]
         if self.incomplete:
             parts.append(f"{self.incomplete:,} in which a face was left out (see `warning` in the results)")
         if self.progress.skipped:

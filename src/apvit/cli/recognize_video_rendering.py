@@ -115,7 +115,7 @@ def print_summary(summary: Summary, *, heading: bool = False) -> None:
             + Text(", ".join(f"{name} {share:.0%}" for name, share in shown))
         )
     if summary.short:
-        tracks = "1 track" if summary.short == 1 else f"{summary.short:,} tracks"
+        tracks = counted(summary.short, "track")
         console.print(Text(f"       and {tracks} seen for less than {summary.min_track:g} s (--min-track)", "dim"))
     sys.stdout.flush()
 

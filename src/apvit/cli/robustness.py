@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apvit.cli.options import EvaluationEngine, FacesAtOnce, Resamples, Split, TorchDevice
+from apvit.files import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -152,7 +153,7 @@ def _table(curves: dict[str, Any], several: bool) -> Table:
     from rich.table import Table
 
     starred = "; * the 95 % interval of the difference in drop to the first excludes 0" if several else ""
-    table = Table(title=f"accuracy by severity, {curves['faces']:,} faces{starred}", box=box.SIMPLE_HEAD)
+    table = Table(title=f"accuracy by severity, {counted(curves['faces'], 'face')}{starred}", box=box.SIMPLE_HEAD)
     for column in ("damage", "weights", "clean", "1", "3", "5", "drop"):
         table.add_column(column, justify="left" if column in ("damage", "weights") else "right", no_wrap=True)
     for panel in curves["corruptions"]:

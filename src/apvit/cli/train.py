@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 import typer
 
 from apvit.cli.help import Command
+from apvit.files import nearest
 
 if TYPE_CHECKING:
     from apvit.training import Recipe
@@ -258,8 +259,6 @@ def _modern(arguments: Sequence[str], parameters: Sequence[Any], context: Any) -
 
     Refuses unknown options with the nearest known one; typer knows no abbreviations such as --lr.
     """
-    from apvit.training.recipe import nearest
-
     known = {name: each for each in parameters for name in (*each.opts, *each.secondary_opts)}
     modern: list[str] = []
     old: dict[str, str] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apvit.cli.options import FacesAtOnce, Resamples, Split, TorchDevice, check_outputs
+from apvit.files import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -147,7 +148,7 @@ def _table(record: dict[str, Any], title: str) -> Table:
     from rich.table import Table
 
     own = record["settings"][0]["all"]
-    heading = f"{title}, {own['faces']:,} faces; accuracy of the card's own setting {own['accuracy']:.4f}"
+    heading = f"{title}, {counted(own['faces'], 'face')}; accuracy of the card's own setting {own['accuracy']:.4f}"
     table = Table(title=heading, box=box.SIMPLE_HEAD)
     table.add_column("keep", overflow="fold")
     for column in ("MMAC", "ms a face", "points to own [95 %]"):

@@ -83,10 +83,9 @@ def load_template(name: str | Path) -> AlignmentTemplate:
     if str(name) in TEMPLATES:
         return TEMPLATES[str(name)]
     path = Path(name)
-    known = ", ".join(TEMPLATES)
     if not path.is_file() or path.suffix == ".safetensors":
         raise DataError(
-            f"unknown alignment template {str(name)!r}; known are {known}, or give a JSON file with name, size and "
+            f"{unknown('alignment template', str(name), TEMPLATES)}, or give a JSON file with name, size and "
             f"points; for a weight file give the name that `apvit models` shows as its alignment"
         )
     try:

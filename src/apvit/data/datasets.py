@@ -11,7 +11,7 @@ from apvit.data import aff_wild2, affectnet, expw, ferplus, folder, raf_db, sfew
 from apvit.data.errors import DataError
 from apvit.data.listing import Listing
 from apvit.data.sources import Source
-from apvit.files import unknown
+from apvit.files import did_you_mean, unknown
 
 
 class Dataset(Protocol):
@@ -53,9 +53,10 @@ def options_of(dataset: Dataset) -> dict[str, Any]:
 def list_source(dataset: Dataset, source: Source, options: dict[str, Any]) -> Listing:
     """The dataset's faces as its layout describes them; DataError for an option that it does not have."""
     known = options_of(dataset)
-    if unknown := [name for name in options if name not in known]:
-        own = f"its own are {', '.join(known)}" if known else "it has none of its own"
-        raise DataError(f"{dataset.NAME} has no option {unknown[0]}; {own}")
+    for name in options:
+        if name not in known:
+            own = f"its own are {', '.join(known)}" if known else "it has none of its own"
+            raise DataError(f"{dataset.NAME} has no option {name}{did_you_mean(name, known)}; {own}")
     return dataset.list_faces(source, **options)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from apvit.data.errors import DataError
 from apvit.data.ferplus_counts import published
 from apvit.data.ferplus_layouts import EXPECTED, FOLDERS, SIZE, Layout, is_ferplus, read_layout
+from apvit.data.label_files import some
 from apvit.data.listing import Listed, Listing
 from apvit.data.sources import Source
 from apvit.data.votes import LABELS, VOTE_NAMES, protocol_for, protocol_labels
@@ -48,9 +49,7 @@ def list_faces(source: Source, *, protocol: str = "majority", also_in_test: str 
             f"{len(absent)} of {len(listed)} faces listed as also in test are not here, the first: {absent[0]}"
         )
     if layout.unused:
-        warnings.append(
-            f"named by no label.csv, so not used, are {len(layout.unused):,} pictures, the first: {layout.unused[0]}"
-        )
+        warnings.append(f"named by no label.csv, so not used, are {some(layout.unused, 'picture')}")
     return Listing(
         dataset=NAME,
         description=f"{_FORMS[layout.form]}, votes of {layout.vote_source}, labels by {protocol}",

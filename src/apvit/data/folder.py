@@ -21,6 +21,7 @@ from apvit.data.label_meanings import SYNONYMS, ask_for, hint, stated_meanings, 
 from apvit.data.listing import Listed, Listing
 from apvit.data.sources import Source
 from apvit.expressions import EXPRESSIONS, LabelSpace
+from apvit.files import counted
 
 NAME = "folder"
 EXPECTED = "your own pictures: folders <split>/<expression>/ or <expression>/, or a labels.csv with path,label"
@@ -122,9 +123,10 @@ def _class_folders(files: LabelFiles, names: list[str], meanings: Mapping[str, s
         files.malformed.append(f"folders are called {', '.join(numbers)}, and {ask_for(numbers)}")
     for folder, word in words.items():
         if not word.isdecimal():
-            pictures = f"{unknown[folder]} picture{'' if unknown[folder] == 1 else 's'}"
             place = f"the folder {folder}" if folder else "the top folder"
-            files.malformed.append(f"{place} has {pictures} but is called as no expression; {hint(word)}")
+            files.malformed.append(
+                f"{place} has {counted(unknown[folder], 'picture')} but is called as no expression; {hint(word)}"
+            )
     return entries
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from apvit.data.errors import DataError
+from apvit.files import counted
 
 AUTO, NONE = "auto", "none"
 """What may be given instead of a pattern: recognize names, or make no groups."""
@@ -73,7 +74,7 @@ def find_groups(paths: Sequence[str], classes: Sequence[str | None], pattern: st
     if pattern != AUTO:
         names = _captured(_compiled(pattern), paths)
         if not any(names):
-            raise DataError(f"the group pattern {pattern} fits none of {len(paths):,} pictures, such as {paths[0]}")
+            raise DataError(f"the group pattern {pattern} fits none of {counted(paths, 'picture')}, such as {paths[0]}")
         return _described(names, {pattern: sum(name is not None for name in names)})
     found: list[str | None] = [None] * len(paths)
     used: dict[str, int] = {}
@@ -120,8 +121,7 @@ def _described(names: list[str | None], used: dict[str, int]) -> Groups:
     grouped = sum(name is not None for name in names)
     if not grouped:
         return Groups(names, "")
-    of = f"{grouped:,} of {len(names):,}" if grouped < len(names) else f"{grouped:,}"
+    of = f"{grouped:,} of {counted(names, 'picture')}" if grouped < len(names) else counted(grouped, "picture")
     patterns = " and ".join(used)
     plural = "s" if len(used) > 1 else ""
-    described = f"{count:,} group{'s' if count > 1 else ''} of {of} pictures by the pattern{plural} {patterns}"
-    return Groups(names, described, tuple(used))
+    return Groups(names, f"{counted(count, 'group')} of {of} by the pattern{plural} {patterns}", tuple(used))

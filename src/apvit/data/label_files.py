@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from apvit.data.errors import DataError
 from apvit.data.sources import Source
+from apvit.files import counted
 
 PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "tif", "tiff", "webp"})
 
@@ -32,7 +33,7 @@ def stem_of(name: str) -> str:
 
 def some(things: Sequence[str], noun: str) -> str:
     """Their number and the first: "1,200 pictures, the first: train/a.jpg"."""
-    return f"{len(things):,} {noun}{'' if len(things) == 1 else 's'}, the first: {things[0]}"
+    return f"{counted(things, noun)}, the first: {things[0]}"
 
 
 class LabelFiles:

@@ -7,7 +7,6 @@ than the published one, the user has to state the order.
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 from apvit.data.errors import DataError
 from apvit.expressions import EXPRESSIONS, LABEL_SPACES, LabelSpace
+from apvit.files import nearest
 
 SYNONYMS = {
     **{name: name for name in EXPRESSIONS},
@@ -56,9 +56,8 @@ _CLEAR = 0.05
 
 def hint(word: str) -> str:
     """What an unknown word may have meant, and the words that are known."""
-    close = difflib.get_close_matches(word.lower(), SYNONYMS, n=1)
-    meant = f"is {word} {close[0]}? " if close else ""
-    return f"{meant}known are {', '.join(SYNONYMS)}"
+    meant = nearest(word, SYNONYMS)
+    return f"{'' if meant is None else f'did you mean {meant}? '}known are {', '.join(SYNONYMS)}"
 
 
 def ask_for(words: Iterable[str]) -> str:

@@ -28,7 +28,7 @@ from apvit.data.report import Finding
 from apvit.data.rows import SPLITS, FaceRow, Progress, SplitMetadata
 from apvit.data.sources import Source
 from apvit.data.store import Split, write_split
-from apvit.files import completing, reason
+from apvit.files import completing, counted, reason
 
 VALID_SHARE = 0.1
 """Share of train that becomes valid where the dataset has no valid split of its own."""
@@ -199,9 +199,7 @@ def carved_findings(listing: Listing, divided: Divided) -> list[Finding]:
         message = f"valid, carved from train in whole groups, has no face of {', '.join(missing)}: a larger valid_share"
         findings.append(Finding("warning", "counts", f"{message} takes more groups"))
     if (groups := len({face.group for face in divided.faces["valid"]})) < FEW_GROUPS:
-        message = (
-            f"valid, carved from train, holds {groups} group{'' if groups == 1 else 's'} (a person, video or picture)"
-        )
+        message = f"valid, carved from train, holds {counted(groups, 'group')} (a person, video or picture)"
         remedy = "so figures and intervals on it say little of others: a larger valid_share takes more groups"
         findings.append(Finding("warning", "groups", f"{message}, {remedy}"))
     return findings

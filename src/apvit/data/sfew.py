@@ -21,6 +21,7 @@ from apvit.data.label_meanings import ask_for, stated_meanings, stated_protocol
 from apvit.data.listing import Listed, Listing, Published
 from apvit.data.sources import Source
 from apvit.expressions import LABEL_SPACES
+from apvit.files import counted
 
 NAME = "sfew"
 EXPECTED = (
@@ -93,8 +94,8 @@ def list_faces(source: Source, *, pictures: str = "aligned", labels: Mapping[Any
     unknown = Counter(name.rpartition("/")[0] for name, _, _, label in chosen if label is None)
     for folder, count in unknown.items():
         files.malformed.append(
-            f"{folder} with {count} pictures is called as no expression of SFEW (Angry to Surprise); state what "
-            f"it means: `apvit data prepare --labels {folder.rpartition('/')[2]}=EXPRESSION`"
+            f"{folder} with {counted(count, 'picture')} is called as no expression of SFEW (Angry to Surprise); state "
+            f"what it means: `apvit data prepare --labels {folder.rpartition('/')[2]}=EXPRESSION`"
         )
     faces: dict[str, Listed] = {}
     replaced = []

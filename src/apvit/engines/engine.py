@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from apvit.files import counted
 from apvit.weights import Card
 
 PRECISIONS = ("float32", "bf16")
@@ -71,4 +72,4 @@ def check_input(x: NDArray[Any], card: Card) -> None:
         raise EngineError(f"expected a numpy float32 array [B, {channels}, {size}, {size}], got {got}")
     bad = np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))
     if len(bad):
-        raise EngineError(f"{len(bad)} of {len(x)} faces hold NaN or infinity, the first is number {bad[0]}")
+        raise EngineError(f"NaN or infinity in {len(bad)} of {counted(x, 'face')}, the first is number {bad[0]}")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from apvit.files import counted, unknown
 from apvit.nn import HybridModel, Trace, build_model
 from apvit.runtimes import torch_alone
 from apvit.weights import Card, load_weights
@@ -43,7 +44,7 @@ class TorchEngine:
         precision: str = "float32",
     ):
         if precision not in PRECISIONS:
-            raise EngineError(f"unknown precision {precision!r}; known are {', '.join(PRECISIONS)}")
+            raise EngineError(unknown("precision", precision, PRECISIONS))
         self.device = find_device(device)
         self.precision = precision
         self.compiled = compile
@@ -142,7 +143,9 @@ def find_device(name: str) -> torch.device:
     except RuntimeError:
         raise EngineError(f"unknown device {name!r}; known are auto, cpu, cuda, cuda:1 ... and mps") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EngineError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} GPUs; use cpu")
+        raise EngineError(
+            f"device {name!r} is not there: torch sees {counted(torch.cuda.device_count(), 'GPU')}; use cpu"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise EngineError(f"device {name!r} is not there: it needs a Mac with Apple's chip; use cpu")
     return device

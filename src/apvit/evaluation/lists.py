@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from apvit.data import Split
 from apvit.expressions import LABEL_SPACES, LabelSpace
+from apvit.files import counted
 
 from .errors import EvaluationError
 
@@ -111,7 +112,7 @@ def read_list(path: str | Path) -> FaceList:
         )
     warnings = []
     if header and int(header[1]) != len(faces):
-        warnings.append(f"{path.name} announces {int(header[1]):,} faces and lists {len(faces):,}")
+        warnings.append(f"{path.name} announces {counted(int(header[1]), 'face')} and lists {len(faces):,}")
     return FaceList(path, labels, faces, tuple(warnings))
 
 
@@ -147,7 +148,7 @@ def match_list(faces: FaceList, split: Split) -> Match:
     if not found:
         first = split.sources[0] if len(split) else "empty"
         raise EvaluationError(
-            f"none of the {len(faces.faces):,} faces of {faces.path} ({faces.faces[0].name}, ...) is in the "
+            f"none of {counted(faces.faces, 'face')} of {faces.path} ({faces.faces[0].name}, ...) is in the "
             f"{split.metadata.split} split of {split.metadata.dataset} ({first}, ...): give the dataset and split that "
             "the list belongs to, such as split='test'"
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from apvit.files import counted
+
 PASS = (
     "One pass over the faces, no test-time augmentation; preprocessing, label order and temperature from the weights' "
     "card. Means over classes take the classes that occur."
@@ -52,7 +54,7 @@ def weights_line(name: str, described: dict[str, Any]) -> str:
 def runtime_words(runtime: dict[str, Any]) -> str:
     """What ran the network, of `Runtime`: "torch 2.13.0, cpu, 2 threads, float32"."""
     threads = runtime["threads"]
-    count = "threads as it chooses" if threads is None else f"{threads} thread{'' if threads == 1 else 's'}"
+    count = "threads as it chooses" if threads is None else counted(threads, "thread")
     return f"{runtime['engine']} {runtime['version']}, {runtime['device']}, {count}, {runtime['precision']}"
 
 
@@ -71,5 +73,9 @@ def machine_line(described: dict[str, Any]) -> str:
     words = [described["date"], *(f"{name} {version}" for name, version in versions.items() if version)]
     words += [f"Python {described['python']}", described["platform"]]
     if "processor" in described:
-        words += [described["processor"], f"{described['cores']} cores", f"commit {described['commit'] or 'not known'}"]
+        words += [
+            described["processor"],
+            counted(described["cores"], "core"),
+            f"commit {described['commit'] or 'not known'}",
+        ]
     return f"- {', '.join(words)}\n"

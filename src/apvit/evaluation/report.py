@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from apvit.files import write_figure, write_whole
+from apvit.files import counted, write_figure, write_whole
 
 from .drawings import draw_confusion, draw_reliability
 from .groups import LEAST
@@ -67,7 +67,7 @@ def _where(record: dict[str, Any]) -> str:
 def _headline(record: dict[str, Any]) -> str:
     intervals = record["intervals"]
     rows = [(title, f"{record[key]:.4f}", spread(intervals[key], 4)) for key, title in HEADLINES.items()]
-    text = f"# {record['name']} on {_where(record)}\n\n{record['faces']:,} faces"
+    text = f"# {record['name']} on {_where(record)}\n\n{counted(record['faces'], 'face')}"
     if record["dropped"]:
         left_out = ", ".join(f"{n:,} {name}" for name, n in record["dropped"].items())
         text += f"; left out, as the weights have no such class: {left_out}"

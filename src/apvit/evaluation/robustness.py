@@ -112,8 +112,9 @@ def choose_corruptions(names: Sequence[str], engines: dict[str, Engine]) -> tupl
 
     Raises EvaluationError for an unknown name, and for one that was asked for and cannot be.
     """
-    if others := [name for name in names if name not in CORRUPTIONS]:
-        raise EvaluationError(unknown("corruption", others[0], CORRUPTIONS))
+    for name in names:
+        if name not in CORRUPTIONS:
+            raise EvaluationError(unknown("corruption", name, CORRUPTIONS))
     without = [name for name, engine in engines.items() if engine.card.preprocessing.alignment is None]
     reason = f"the card of {without[0]} has no alignment template to say where they are" if without else ""
     skipped = {name: reason for name, c in CORRUPTIONS.items() if without and c.needs_landmarks}

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from apvit.files import counted
+
 from .drawing import (
     FAINT,
     INK,
@@ -136,7 +138,7 @@ class Gallery:
             if name is not None:
                 label = figure.add_subplot(grid[row, 0])
                 label.set_axis_off()
-                count = f"{self._seen[name]} face{'' if self._seen[name] == 1 else 's'}"
+                count = counted(self._seen[name], "face")
                 if self._seen[name] > self.most:
                     count = f"{self.most} of {self._seen[name]} faces"
                 label.text(0, 0.5, name, fontsize=11, weight="bold", color=INK, va="bottom")

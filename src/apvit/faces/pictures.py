@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from apvit.files import reason
+from apvit.files import counted, reason
 
 MAX_PIXELS = 178_000_000
 """Default limit of width x height; just below the 178,956,970 at which Pillow itself refuses to go on."""
@@ -74,7 +74,7 @@ def read_picture(
         filename = getattr(source, "filename", "")
         return _decode(source, repr(filename) if filename else "the PIL image", max_pixels)
     if isinstance(source, bytes):
-        return _open(io.BytesIO(source), name or f"the input of {len(source)} bytes", max_pixels)
+        return _open(io.BytesIO(source), name or f"the input of {counted(source, 'byte')}", max_pixels)
     if isinstance(source, str | Path):
         return _read_file(source, max_pixels)
     raise PictureError(

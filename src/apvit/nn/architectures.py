@@ -71,7 +71,7 @@ def make_config(name: str, **overrides: Any) -> HybridConfig:
     if "pretrained" in overrides:
         raise ValueError("create_model makes random weights; trained ones come from apvit.load_weights('apvit_tiny')")
     if name not in ARCHITECTURES:
-        close = difflib.get_close_matches(name, ARCHITECTURES, n=1, cutoff=0.85)
+        close = difflib.get_close_matches(name, ARCHITECTURES, n=1, cutoff=0.75)
         meant = f" (did you mean {close[0]!r}?)" if close else ""
         raise ValueError(f"unknown architecture {name!r}{meant}; known are {', '.join(ARCHITECTURES)}")
     config = ARCHITECTURES[name]

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
+from apvit.files import counted
+
 STAGES = ("sources", "read", "detect", "align", "classify", "results")
 """In the order a picture passes them: taking the next source, reading and decoding it, finding its faces, warping them
 to the alignment template, the network, and what the caller does with a result before it asks for the next."""
@@ -76,7 +78,7 @@ class Profile:
             )
         alone = self._alone(self.slowest)
         lines.append(
-            f"{self.pictures:,} pictures, {self.faces:,} faces in {self.elapsed:.2f} s: "
+            f"{counted(self.pictures, 'picture')}, {counted(self.faces, 'face')} in {self.elapsed:.2f} s: "
             f"{self.faces_per_second:,.1f} faces/s, {self.pictures / (self.elapsed or 1.0):,.1f} pictures/s"
         )
         if alone:

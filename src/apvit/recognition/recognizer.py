@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from apvit.files import counted
 from apvit.recognition.loading import RecognizerError, load
 from apvit.recognition.pipeline import FaceOutput, Picture, Pipeline, Prepared
 from apvit.recognition.profile import Profile
@@ -309,7 +310,7 @@ class Recognizer:
         if why is None:
             return framed, None
         left_out = len(found) - len(framed)
-        return framed, f"{left_out} of {len(found)} faces {'was' if left_out == 1 else 'were'} left out: {why}"
+        return framed, f"{left_out} of {counted(found, 'face')} {'was' if left_out == 1 else 'were'} left out: {why}"
 
     def _classify(self, crops: Sequence[Picture], profile: Profile | None = None) -> list[FaceOutput]:
         """What the network says of each crop, in passes of at most `batch_size`."""

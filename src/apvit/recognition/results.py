@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apvit.expressions import EXPRESSIONS
+from apvit.files import unknown
 
 SUM_TOLERANCE = 1e-3
 """How far the probabilities of one face may sum from 1: room for half-precision engines, none for mistakes."""
@@ -62,9 +63,9 @@ class Face:
     def _check_probabilities(self) -> None:
         if not self.probabilities:
             raise ValueError("probabilities must name at least one expression")
-        unknown = [name for name in self.probabilities if name not in EXPRESSIONS]
-        if unknown:
-            raise ValueError(f"unknown expressions {unknown} in probabilities; known are {', '.join(EXPRESSIONS)}")
+        for name in self.probabilities:
+            if name not in EXPRESSIONS:
+                raise ValueError(f"probabilities: {unknown('expression', name, EXPRESSIONS)}")
         probabilities = {name: _fraction(f"probability of {name}", p) for name, p in self.probabilities.items()}
         total = sum(probabilities.values())
         if abs(total - 1) > SUM_TOLERANCE:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from apvit.faces.pictures import PictureError, read_picture
+from apvit.files import counted, reason
 from apvit.recognition.video.clip import is_stream
 
 if TYPE_CHECKING:
@@ -203,8 +204,9 @@ def _get(url: str) -> Any:
 
 
 def _unreachable(url: str, error: Exception) -> PictureError:
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return PictureError(f"{url} cannot be downloaded ({reason}); check the address and the connection")
+    inner = getattr(error, "reason", None)  # what urllib wraps
+    why = reason(inner if isinstance(inner, Exception) else error).rstrip(".")
+    return PictureError(f"{url} cannot be downloaded ({why}); check the address and the connection")
 
 
 def read_list(file: BufferedIOBase, *, null: bool = False) -> Iterator[str]:
@@ -276,8 +278,7 @@ def expand_sources(
             else:
                 repeated += 1
     if repeated:
-        left_out = "1 repetition was" if repeated == 1 else f"{repeated:,} repetitions were"
-        warn(f"what is named more than once is done once: {left_out} left out")
+        warn(f"what is named more than once is done once: left out {counted(repeated, 'repetition')}")
 
 
 class _Expansion:

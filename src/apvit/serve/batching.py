@@ -9,6 +9,8 @@ import time
 from collections import deque
 from typing import Any
 
+from apvit.files import counted
+
 from .messages import Asked
 from .metrics import Metrics
 from .problems import Problem, retry_later
@@ -74,7 +76,7 @@ class Batcher:
         """Raise Problem (429) where no more may wait."""
         waiting, limit = self._count_waiting(), self._settings.limits.waiting
         if waiting >= limit:
-            detail = f"{waiting} requests are waiting, as many as may; try again later"
+            detail = f"the queue is full, with {counted(waiting, 'request')} waiting; try again later"
             raise retry_later(429, "queue-full", detail, self.seconds_to_wait())
 
     def seconds_to_wait(self) -> int:

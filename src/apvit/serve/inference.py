@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from apvit.faces.pictures import PictureError, read_picture
+from apvit.files import counted
 from apvit.recognition import Recognition, Recognizer
 from apvit.recognition.profile import Profile
 
@@ -180,7 +181,7 @@ class _Look:
         limit = self._limits.faces
         if self._asked_for is None and len(found.faces) > limit:
             many = _TooManyFacesError(
-                f"the picture has more than {limit} faces; ask for the largest with max_faces={limit}"
+                f"the picture has more than {counted(limit, 'face')}; ask for the largest with max_faces={limit}"
             )
             found = Recognition(found.source, None, None, [], many)
         elif not isinstance(found.source, str):

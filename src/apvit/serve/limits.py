@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from apvit.files import counted
+
 from .options import Options
 from .problems import Problem, retry_later
 from .settings import Settings
@@ -70,10 +72,12 @@ def body_too_large(limit: int) -> Problem:
 
 def too_many_pictures(limit: int) -> Problem:
     """A request of more pictures than allowed."""
-    return Problem(413, "too-many-pictures", f"the request has more than {limit} pictures; send them in several")
+    return Problem(
+        413, "too-many-pictures", f"the request has more than {counted(limit, 'picture')}; send them in several"
+    )
 
 
 def body_too_slow(seconds: float) -> Problem:
     """A body that did not arrive in time; the connection ends, as who knows what is still to come."""
-    detail = f"the request did not arrive within {seconds:g} seconds; send it faster, or smaller pictures"
+    detail = f"the request did not arrive within {seconds:g} s; send it faster, or smaller pictures"
     return Problem(408, "body-too-slow", detail, headers={"Connection": "close"})

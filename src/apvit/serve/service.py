@@ -61,7 +61,7 @@ class Service:
             raise retry_later(
                 503,
                 "too-slow",
-                f"the answer was not there within {seconds:g} seconds; send fewer or smaller pictures, or try later",
+                f"the answer was not there within {seconds:g} s; send fewer or smaller pictures, or try later",
                 self.batcher.seconds_to_wait(),
             )
         finally:

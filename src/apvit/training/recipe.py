@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -15,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from apvit.data.augmentation import Augmentation
 from apvit.data.paper_augmentation import PaperAugmentation
-from apvit.files import sentence
+from apvit.files import nearest, sentence
 from apvit.nn import make_config
 
 
@@ -183,14 +182,6 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         inner = merged.get(name)
         merged[name] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
     return merged
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` most likely means: one spelled much like it, or one that it abbreviates (lr)."""
-    known = list(known)
-    initials = {"".join(word[:1] for word in re.split("[_-]", each.lstrip("-"))): each for each in known}
-    close = difflib.get_close_matches(name, known, n=1)
-    return initials.get(name.lstrip("-")) or (close[0] if close else None)
 
 
 def plain(value: Any) -> Any:

@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from apvit.data import DataError, Split, open_split
 from apvit.engines.torch_engine import find_device
 from apvit.expressions import LabelSpace
+from apvit.files import counted
 from apvit.machine import describe_machine
 from apvit.weights.card import Preprocessing
 
@@ -186,7 +187,7 @@ def _announce(recipe: Recipe, model: torch.nn.Module, batches: FaceBatches, fold
     train_faces, held_out, steps = batches.train_faces, batches.held_out, batches.steps_per_epoch
     print(
         f"{recipe.architecture}: {sum(p.numel() for p in model.parameters()):,} parameters, {len(train_faces):,} "
-        f"training and {len(held_out):,} {recipe.select} faces, {steps} steps an epoch, into {folder}",
+        f"training and {len(held_out):,} {recipe.select} faces, {counted(steps, 'step')} an epoch, into {folder}",
         file=sys.stderr,
     )
     if recipe.select == "test":
@@ -198,8 +199,8 @@ def _announce(recipe: Recipe, model: torch.nn.Module, batches: FaceBatches, fold
     shared = len(set(train_faces.groups) & set(held_out.groups))
     if shared:
         print(
-            f"warning: {shared} groups of faces (a subject, video or picture) stand both in training and in "
-            f"{recipe.select}",
+            f"warning: both in training and in {recipe.select}: {counted(shared, 'group')} of faces (a subject, "
+            "video or picture)",
             file=sys.stderr,
         )
 

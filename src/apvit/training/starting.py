@@ -13,7 +13,7 @@ from torch import nn
 from apvit.data import SplitMetadata
 from apvit.expressions import LabelSpace
 from apvit.faces.alignment import TEMPLATES, AlignmentTemplate
-from apvit.files import sha256
+from apvit.files import counted, sha256
 from apvit.nn import HybridModel, create_model
 from apvit.weights import find_weights, load_ir50, load_vit_small, load_weights
 from apvit.weights.card import Preprocessing
@@ -87,7 +87,7 @@ def start(model: HybridModel, recipe: Recipe, preprocessing: Preprocessing, labe
     ):
         if path is not None:
             report = load(path, model)
-            print(f"{part} from {path}: {len(report.used)} tensors, {len(report.unused)} unused", file=sys.stderr)
+            print(f"{part} from {path}: {counted(report.used, 'tensor')}, {len(report.unused)} unused", file=sys.stderr)
     return origin
 
 
@@ -120,7 +120,7 @@ def _start_from(
     given, card = load_weights(weights)
     if unfit := load_by_name(model, labels, given, card.labels):
         raise TrainingError(
-            f"{weights} does not fit the model: {len(unfit)} tensors differ, such as {unfit[0]}; "
+            f"{weights} does not fit the model: of another shape are {counted(unfit, 'tensor')}, such as {unfit[0]}; "
             "give the same architecture and hyper-parameters"
         )
     if card.preprocessing.alignment != preprocessing.alignment:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from apvit.files import nearest
+from apvit.files import did_you_mean
 from apvit.hub import hub_is_reachable
 
 ASSETS = Path(str(resources.files("apvit"))) / "assets"
@@ -48,18 +48,18 @@ def find_weights(ref: str | Path) -> Path:
     default weights. A hub file is downloaded once and then read from the cache; with HF_HUB_OFFLINE=1 only from there.
     Raises WeightsError where there is no such file.
     """
+    bundled = _bundled()
     if isinstance(ref, str):
         if ref.startswith(HUB):
             return _download(parse_hub_reference(ref))
-        bundled = _bundled()
         if (name := DEFAULT_WEIGHTS.get(ref, ref)) in bundled:
             return bundled[name]
     if str(ref) and Path(ref).exists():
         return Path(ref)
-    names = list_weights()
     raise WeightsError(
-        f"no weights {str(ref)!r}: there is no such file{nearest(ref, (*DEFAULT_WEIGHTS, *names))}, the bundled "
-        f"weights are {', '.join(names) or 'none'}, and the hub's are written hf://owner/repo[/file][@revision]"
+        f"no weights {str(ref)!r}{did_you_mean(str(ref), (*DEFAULT_WEIGHTS, *bundled))}: there is no such file, the "
+        f"bundled weights are {', '.join(list_weights()) or 'none'}, and the hub's are written "
+        "hf://owner/repo[/file][@revision]"
     )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from apvit.data.pictures import MAX_PICTURE_BYTES
 from apvit.faces.pictures import PictureError, read_picture
-from apvit.files import reason
+from apvit.files import counted, reason
 from apvit.recognition.archive.inputs import Rows, Shard
 from apvit.recognition.archive.locations import absolute, is_uri, join, locate
 from apvit.recognition.sources import is_http, kind_of_suffix, read_source
@@ -135,7 +135,7 @@ def _batches(rows: Rows, columns: Sequence[str], size: int) -> Iterator[Any]:
                 yield batch.take(pa.array(numbers[low:high] - first))
             first += len(batch)
     if before <= numbers[-1]:
-        raise OSError(f"the file has only {before} rows now")
+        raise OSError(f"the file has only {counted(before, 'row')} now")
 
 
 def _read_tar(tar: str) -> Iterator[tuple[str, Read]]:
@@ -167,7 +167,8 @@ def _read_tar(tar: str) -> Iterator[tuple[str, Read]]:
                     continue
                 pictures += 1
     except (OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
-        why = f"{tar!r} cannot be read beyond {pictures:,} pictures ({_reason(error)}); copy or download it again"
+        read = counted(pictures, "picture")
+        why = f"{tar!r} cannot be read beyond {read} ({_reason(error)}); copy or download it again"
         yield tar, partial(_fail, why)
     else:
         if not pictures:

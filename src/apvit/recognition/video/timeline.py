@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from apvit.files import completing
+from apvit.files import completing, counted
 from apvit.recognition.album import MARK
 from apvit.recognition.labels import COLOURS
 from apvit.recognition.video.errors import VideoError
@@ -169,8 +169,7 @@ def _draw_name(figure: Figure, track: TrackSummary, middle: float) -> None:
     figure.text(right, middle + step, f"face {track.track}", fontsize=11, weight="bold", color=_INK, **style)
     share = track.share[track.main]
     figure.text(right, middle, f"{track.main} {share:.0%}", fontsize=9, color=_INK, **style)
-    times = "change" if track.changes == 1 else "changes"
-    text = f"{track.seconds:.1f} s, {track.changes} {times}"
+    text = f"{track.seconds:.1f} s, {counted(track.changes, 'change')}"
     figure.text(right, middle - step, text, fontsize=9, color=_FAINT, **style)
 
 
@@ -223,12 +222,12 @@ def _draw_legend(
 
 def _subtitle(summary: Summary, shown: int) -> str:
     count = len(summary.tracks)
-    faces = f"{count} face{'' if count == 1 else 's'}"
+    faces = counted(count, "face")
     if shown < count:
         faces = f"the {shown} longest of {count} faces"
     if summary.short:
         faces += f" ({summary.short} seen for less than {summary.min_track:g} s not shown)"
-    return f"{faces}, {summary.frames:,} frames looked at in {summary.end - summary.start:,.1f} s"
+    return f"{faces}, {counted(summary.frames, 'frame')} looked at in {summary.end - summary.start:,.1f} s"
 
 
 def _runs(values: list[Any]) -> list[tuple[int, int]]:
