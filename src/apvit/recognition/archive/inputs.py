@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from apvit.files import counted
 from apvit.recognition.archive.errors import ArchiveError
 from apvit.recognition.archive.locations import absolute, is_uri, join, kind, locate
 from apvit.recognition.sources import (
@@ -168,7 +169,7 @@ def gather_inputs(
             f"there is no picture or video in {', '.join(names)}; name a folder, Parquet file or list with some"
         )
     if inputs.repeated:
-        warn(f"what is named more than once is done once: {inputs.repeated:,} repetitions were left out")
+        warn(f"what is named more than once is done once: left out {counted(inputs.repeated, 'repetition')}")
     return inputs
 
 
