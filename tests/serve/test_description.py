@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from tests.serve.serving import Served
@@ -37,6 +38,36 @@ def test_the_examples_are_what_is_described(served: Served, photo: bytes) -> Non
     assert set(answer["milliseconds"]) == set(examples.RECOGNISED["milliseconds"])
     schema.Explained.model_validate(served.post(photo, path="/v1/explain").json())
     schema.Models.model_validate(served.client.get("/v1/models").json())
+
+
+def undeclared(value: Any, declared: dict[str, Any], components: dict[str, Any]) -> list[str]:
+    """The keys in a JSON value that its schema does not name."""
+    declared = components[declared["$ref"].rpartition("/")[2]] if "$ref" in declared else declared
+    if "anyOf" in declared:
+        return min((undeclared(value, one, components) for one in declared["anyOf"]), key=len)
+    if isinstance(value, list):
+        return [key for one in value for key in undeclared(one, declared.get("items", {}), components)]
+    if not isinstance(value, dict) or declared.get("additionalProperties"):
+        return []
+    named = declared.get("properties", {})
+    inner = [key for name in value if name in named for key in undeclared(value[name], named[name], components)]
+    return [*(name for name in value if name not in named), *inner]
+
+
+def test_nothing_is_sent_that_is_not_described(served: Served, photo: bytes) -> None:
+    described = served.client.get("/openapi.json").json()
+    answers = {
+        "/v1/recognize": served.post(("a", photo), ("b", b"bad")),
+        "/v1/explain": served.post(("a", photo), ("b", b"bad"), path="/v1/explain"),
+        "/v1/models": served.client.get("/v1/models"),
+        "/healthz": served.client.get("/healthz"),
+    }
+    for path, answer in answers.items():
+        (operation,) = described["paths"][path].values()
+        declared = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        assert undeclared(answer.json(), declared, described["components"]["schemas"]) == [], path
+        broken = {**answer.json(), "more": 1}
+        assert undeclared(broken, declared, described["components"]["schemas"]) == ["more"]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from apvit.engines import Engine, EngineError
 from apvit.engines.torch_engine import TorchEngine
 from apvit.runtimes import torch_alone
 
+from .record import ExplanationRecord
 from .relevance import class_attention, class_relevance
 from .tracing import Corners, face_corners, patch_of_pixels
 
@@ -69,7 +70,7 @@ class Explanation:
         # The pixels off the face are patch -1, the last.
         return np.asarray(np.append(values.ravel(), values.dtype.type(0))[patch_of_pixels(self.corners, shape)])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ExplanationRecord:
         """Everything but the face, as JSON values; maps as lists of rows, corners as rows of [x, y]."""
         return {
             "expression": self.expression,

@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from apvit.expressions import EXPRESSIONS
 from apvit.files import unknown
 
 SUM_TOLERANCE = 1e-3
 """How far the probabilities of one face may sum from 1: room for half-precision engines, none for mistakes."""
+
+
+class FaceRecord(TypedDict):
+    """A face as JSON; coordinates are pixels of the upright picture."""
+
+    box: list[float]
+    landmarks: list[list[float]] | None
+    detection_score: float | None
+    expression: str | None
+    probability: float
+    probabilities: dict[str, float]
+    embedding: NotRequired[list[float]]
+
+
+class Record(TypedDict):
+    """What was found in a picture as JSON, or why it could not be used."""
+
+    source: str
+    width: int | None
+    height: int | None
+    faces: list[FaceRecord]
+    error: str | None
+    warning: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +114,12 @@ class Face:
         """Area of the box in square pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> FaceRecord:
         """What JSON output holds, in DESIGN's order; pixels to 0.001, probabilities to 0.000001.
 
         The embedding is there only when it was asked for.
         """
-        values: dict[str, Any] = {
+        values: FaceRecord = {
             "box": [round(v, 3) for v in self.box],
             "landmarks": None if self.landmarks is None else [[round(float(v), 3) for v in p] for p in self.landmarks],
             "detection_score": None if self.detection_score is None else round(self.detection_score, 6),
@@ -131,7 +155,7 @@ class Recognition:
         """The error in one line, or None."""
         return None if self.error is None else " ".join(str(self.error).split()) or type(self.error).__name__
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """What one line of JSON output holds."""
         return {
             "source": str(self.source),

@@ -107,7 +107,7 @@ def rows(found: Recognition, expressions: Sequence[str], *, every_picture: bool 
     Another picture without faces has none; with `every_picture` it has one, in which `face` and `error` are empty.
     """
     record = found.to_dict()
-    start = {name: record[name] for name in ("source", "width", "height", "error", "warning")}
+    start: dict[str, Any] = {name: record[name] for name in ("source", "width", "height", "error", "warning")}
     if not found.faces and (every_picture or found.error is not None or found.warning is not None):
         return [start]
     table = []

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,15 @@ from apvit.faces.pictures import PictureError, read_picture
 from apvit.files import counted
 from apvit.recognition import Recognition, Recognizer
 from apvit.recognition.profile import Profile
+from apvit.recognition.results import Record
 
 from .messages import Asked, Upload, receive
 from .options import Options
+from .schema import ExplainedRecord, Model, ServedExplanation
 from .settings import Limits, Network
+
+if TYPE_CHECKING:
+    from apvit.explain.explanation import Explanation
 
 RECOGNIZERS = 6
 """How many are kept, one per network, compute dial and detector that requests ask for; another takes 40 ms to make."""
@@ -135,7 +140,7 @@ class _Look:
         self._recognizer, self._limits, self._asked_for = recognizer, limits, asked_for
         self.seconds: dict[str, float] = {}
 
-    def recognised(self, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
+    def recognised(self, uploads: Sequence[Upload]) -> list[Record]:
         """What `apvit recognize --format jsonl` says of each picture."""
         bad: dict[int, Recognition] = {}
 
@@ -154,29 +159,29 @@ class _Look:
             records.insert(i, one.to_dict())
         return [{**record, "source": upload.name} for record, upload in zip(records, uploads, strict=True)]
 
-    def explained(self, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
+    def explained(self, uploads: Sequence[Upload]) -> list[ExplainedRecord]:
         """The same, with an explanation of each face, and the aligned face as a picture."""
         start = time.perf_counter()
         results = [self._explained(upload) for upload in uploads]
         self.seconds = {"explaining": time.perf_counter() - start}
         return results
 
-    def _explained(self, upload: Upload) -> dict[str, Any]:
+    def _explained(self, upload: Upload) -> ExplainedRecord:
         try:
             picture = self._decode(upload)
         except PictureError as error:
-            return _failed(upload, error).to_dict()
+            return {**_failed(upload, error).to_dict(), "faces": []}
         found, explanations = self._recognizer.explained(picture)
         record = self._record(replace(found, source=upload.name))
-        if record["error"] is None:
-            for face, explanation in zip(record["faces"], explanations, strict=True):
-                face["explanation"] = {"face": _as_url(explanation.face), **explanation.to_dict()}
-        return record
+        if record["error"] is not None:
+            return {**record, "faces": []}
+        pairs = zip(record["faces"], explanations, strict=True)
+        return {**record, "faces": [{**face, "explanation": _served(explanation)} for face, explanation in pairs]}
 
     def _decode(self, upload: Upload) -> npt.NDArray[np.uint8]:
         return read_picture(upload.data, max_pixels=self._limits.pixels, name=repr(upload.name))
 
-    def _record(self, found: Recognition) -> dict[str, Any]:
+    def _record(self, found: Recognition) -> Record:
         """The record of a picture; where it has too many faces, of that error."""
         limit = self._limits.faces
         if self._asked_for is None and len(found.faces) > limit:
@@ -193,14 +198,15 @@ def _failed(upload: Upload, error: Exception) -> Recognition:
     return Recognition(upload.name, None, None, [], error)
 
 
-def _as_url(face: npt.NDArray[np.uint8]) -> str:
-    """The aligned face as a page shows it."""
+def _served(explanation: Explanation) -> ServedExplanation:
+    """An explanation with the aligned face as a page shows it."""
     file = io.BytesIO()
-    Image.fromarray(face).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    Image.fromarray(explanation.face).save(file, "PNG")
+    face = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return {"face": face, **explanation.to_dict()}
 
 
-def _describe(recognizer: Recognizer, network: Network) -> dict[str, Any]:
+def _describe(recognizer: Recognizer, network: Network) -> Model:
     """What `/v1/models` says of the weights."""
     card = recognizer.card
     alignment = card.preprocessing.alignment

@@ -1,67 +1,34 @@
-"""The JSON of answers, for OpenAPI: what is sent is made by `Recognition.to_dict`, not by these."""
+"""The JSON of answers, for OpenAPI. What pictures, faces, explanations and limits hold is said by their own types."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
+from typing_extensions import TypedDict
 
-Point = tuple[float, float]
-Map = list[list[float]]
-Mask = list[list[int]]
+from apvit.explain.record import ExplanationRecord
+from apvit.recognition.results import FaceRecord, Record
 
-
-class Face(BaseModel):
-    """A face; coordinates are pixels of the upright picture."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    box: tuple[float, float, float, float]
-    landmarks: list[Point] | None
-    detection_score: float | None
-    expression: str | None
-    probability: float
-    probabilities: dict[str, float]
+from .settings import Limits
 
 
-class Result(BaseModel):
-    """What was found in a picture, or why it could not be used; one line of `apvit recognize --format jsonl`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    source: str
-    width: int | None
-    height: int | None
-    faces: list[Face]
-    error: str | None
-    warning: str | None
-
-
-class Explanation(BaseModel):
-    """Why: maps over the patches of the aligned face, row by row; see `apvit.explain.explanation.Explanation`."""
+class ServedExplanation(ExplanationRecord):
+    """An explanation, with the aligned face as a PNG data URL."""
 
     face: str
-    expression: str | None
-    probabilities: dict[str, float]
-    grid: int
-    corners: list[list[Point]]
-    patch_scores: Map
-    kept: Mask
-    alive: list[Mask]
-    attention: list[Map]
-    relevance: dict[str, Map]
 
 
-class ExplainedFace(Face):
+class ExplainedFace(FaceRecord):
     """A face with its explanation."""
 
-    explanation: Explanation
+    explanation: ServedExplanation
 
 
-class ExplainedResult(Result):
-    """A result whose faces are explained."""
+class ExplainedRecord(Record):
+    """A record whose faces are explained."""
 
-    faces: list[ExplainedFace]  # type: ignore[assignment]
+    faces: list[ExplainedFace]  # type: ignore[misc]
 
 
 class Recognising(BaseModel):
@@ -86,7 +53,7 @@ class Explaining(BaseModel):
 class Recognised(BaseModel):
     """The pictures of a request, in its order, and how many were looked at together."""
 
-    results: list[Result]
+    results: list[Record]
     milliseconds: Recognising
     batch_pictures: int
 
@@ -94,12 +61,12 @@ class Recognised(BaseModel):
 class Explained(BaseModel):
     """The same, explained."""
 
-    results: list[ExplainedResult]
+    results: list[ExplainedRecord]
     milliseconds: Explaining
     batch_pictures: int
 
 
-class Pooling(BaseModel):
+class Pooling(TypedDict):
     """What the weights keep, where a request turns no dial: counts, rates, or null for all."""
 
     grid: int
@@ -107,14 +74,14 @@ class Pooling(BaseModel):
     token_keep: list[float] | None
 
 
-class Input(BaseModel):
+class Input(TypedDict):
     """What the network sees of a face."""
 
     size: int
     colour: str
 
 
-class Model(BaseModel):
+class Model(TypedDict):
     """The weights that this service runs; see the card."""
 
     name: str
@@ -129,24 +96,11 @@ class Model(BaseModel):
     intended_use: str
 
 
-class Allowed(BaseModel):
-    """The limits of this service."""
-
-    body_bytes: int
-    held_bytes: int
-    pixels: int
-    pictures: int
-    faces: int
-    waiting: int
-    body_seconds: float
-    request_seconds: float
-
-
 class Models(BaseModel):
     """What this service runs, and what it lets a request ask for."""
 
     models: list[Model]
-    limits: Allowed
+    limits: Limits
 
 
 class State(BaseModel):
@@ -171,4 +125,4 @@ class ProblemDetails(BaseModel):
     detail: str
     request_id: str
     errors: list[OptionError] | None = None
-    results: list[ExplainedResult] | list[Result] | None = None
+    results: list[ExplainedRecord] | list[Record] | None = None
