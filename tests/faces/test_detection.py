@@ -32,9 +32,11 @@ def test_options_out_of_range(name: str, options: dict[str, Any], message: str) 
         create_detector(name, **options)
 
 
-@pytest.mark.parametrize("name", ["", "MTCNN", "retinaface", "none"])
-def test_unknown_detectors(name: str) -> None:
-    with pytest.raises(DetectorError, match=f"unknown detector '{name}'; known are mtcnn, yunet"):
+@pytest.mark.parametrize(
+    ("name", "meant"), [("", ""), ("MTCNN", r" \(did you mean 'mtcnn'\?\)"), ("retinaface", ""), ("none", "")]
+)
+def test_unknown_detectors(name: str, meant: str) -> None:
+    with pytest.raises(DetectorError, match=f"unknown detector '{name}'{meant}; known are mtcnn, yunet"):
         create_detector(name)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from typer import BadParameter
 from typer.core import TyperArgument, TyperCommand, TyperGroup
-from typer.exceptions import TyperException
 
 from apvit.cli.wording import speak_for
 
@@ -31,7 +31,7 @@ class _Tidy:
         """The arguments as typer parses them."""
         try:
             parsed: list[str] = super().parse_args(ctx, list(args))  # type: ignore[misc]
-        except TyperException as error:
+        except BadParameter as error:
             error.message = error.message.replace("Value error, ", "")  # which pydantic puts before every reason
             raise
         return parsed
