@@ -82,7 +82,7 @@ def test_the_table(run, folder: Path) -> None:
     assert lines[1].endswith("./a.png")
     assert "b.jpg' is truncated" in lines[2]
     assert "no face" in lines[3]
-    assert "error: 'd.jpg'" in lines[4]
+    assert "d.jpg'" in lines[4]
     assert len(err.splitlines()) == 1
 
 

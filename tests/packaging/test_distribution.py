@@ -35,6 +35,7 @@ IMPORTS = {
     "video": "import apvit.recognition.video.clip, apvit.recognition.video.timeline, av, matplotlib",
     "archive": "import apvit.recognition.archive.pool, ray",
     "serve": "import apvit.serve.app, apvit.serve.running",
+    "all": "import apvit.training, apvit.engines.export, apvit.serve.app, av, openvino, pillow_heif, ray",
     "docs": "import mkdocs, material, mkdocstrings",
 }
 """What each extra brings, and the room that needs it. `dev` is all of them and the tools of `make test`."""
