@@ -360,7 +360,12 @@ def test_workers_change_nothing(several: dict[int, Recognizer], small_sources: l
         found = list(several[workers].recognitions(iter(sources)))
         assert [one.source for one in found] == sources
         for one, other in zip(expected, found, strict=True):
-            assert one.faces == other.faces
+            # On some processors the last bit of a box depends on how many threads the nets have.
+            for face, again in zip(one.faces, other.faces, strict=True):
+                assert again.box == pytest.approx(face.box, abs=1e-3)
+                assert again.landmarks == pytest.approx(face.landmarks, abs=1e-3)
+                assert again.detection_score == pytest.approx(face.detection_score, abs=1e-5)
+                assert again.probabilities == pytest.approx(face.probabilities, abs=1e-5)
             assert one.error_text == other.error_text
             assert (one.width, one.height) == (other.width, other.height)
 
