@@ -269,7 +269,7 @@ def test_a_budget_that_nothing_meets_names_the_cheapest(bench: tuple[list[Settin
     cheapest = min(found, key=lambda s: s.macs)
     done: list[int] = []
     with pytest.raises(
-        EvaluationError, match=rf"within 0\.001 ms: the cheapest, --keep {cheapest.keep}, takes"
+        EvaluationError, match=rf"within 0\.001 ms: the cheapest, keep='{cheapest.keep}', takes"
     ) as said:
         tune(found, engines, split, Goal(budget_ms=0.001), timing=million_macs, progress=done.append)
     assert str(said.value).count(". ") == 0
@@ -378,6 +378,6 @@ def test_picture_marks_the_own_setting_the_choice_and_the_limit(
     chosen = record["settings"][record["chosen"]]["keep"]
     assert {"Pareto front", f"the card's own, {found[0].keep}", f"chosen, {chosen}"} <= set(labels)
     assert ("budget" if goal.budget_ms else "loss allowed") in labels
-    assert f"--keep {chosen}" in figure.get_suptitle()
+    assert f"keep {chosen}" in figure.get_suptitle()
     assert "ms per face" in left.get_xlabel()
     assert "multiply-accumulates" in right.get_xlabel()
