@@ -174,7 +174,7 @@ def _drive(descriptor: int) -> None:
         sent = error
         try:
             copy.copy(error)  # rebuilt as on the other side of the connection
-        except Exception:
+        except Exception:  # of whatever constructor the error has
             sent = ArchiveError(reason(error))
         if isinstance(error, RayError):
             sent = ArchiveError(f"Ray failed ({reason(error).rstrip('.')}); finished shards stay: start again to go on")
